@@ -1,0 +1,1 @@
+"""All network, disks and processes: one neighbour a file."""

@@ -1,0 +1,74 @@
+"""JupyterHub over its unix socket: it spawns by asking us, and nobody else may start or stop a server."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import httpx2
+
+from sulku import ids
+from sulku.errors import HubUnavailableError
+from sulku.tunnels import Tunnel
+
+POLL: Final = 0.1  # seconds between looks at a pending server
+TIMEOUT: Final = 90.0  # seconds for a spawn as a whole
+
+
+class JupyterHub:
+    """The hub's REST API, 6.x, with the narrow token of service ``broker``. Implements ``sulku.ports.Hub``."""
+
+    def __init__(self, socket: Path, token: str) -> None:
+        """Talk to the hub that listens on ``socket``."""
+        transport = httpx2.HTTPTransport(uds=str(socket))
+        headers = {"Authorization": f"token {token}"}
+        self._http = httpx2.Client(base_url="http://hub/hub/api", transport=transport, headers=headers, timeout=15)
+
+    def start(self, tunnel: Tunnel) -> None:
+        """Have the hub spawn the tunnel's server; returns when it is ready, and at once if it is already.
+
+        Raises:
+            HubUnavailableError: The hub is away, refuses, or the server failed.
+        """
+        user, server = tunnel.person, ids.label(tunnel.id)
+        self._call("POST", f"/users/{user}", ok={201, 409})
+        body = {"display_name": tunnel.id, "user_options": {"tunnel": tunnel.id}}
+        answer = self._call("POST", f"/users/{user}/servers/{server}", json=body, ok={201, 202, 400})
+        if answer.status_code == 400 and not self._server(user, server):
+            raise HubUnavailableError(f"the hub refused: {answer.json().get('message', '')[:300]}")
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            found = self._server(user, server)
+            if found.get("ready"):
+                return
+            if not found.get("pending"):
+                raise HubUnavailableError("the hub could not start the workspace")
+            time.sleep(POLL)
+        raise HubUnavailableError(f"the workspace was not ready after {TIMEOUT:.0f} seconds")
+
+    def stop(self, tunnel: Tunnel) -> None:
+        """Have the hub stop and forget the tunnel's server; nothing if it has none.
+
+        Raises:
+            HubUnavailableError: The hub is away.
+        """
+        path = f"/users/{tunnel.person}/servers/{ids.label(tunnel.id)}"
+        deadline = time.monotonic() + TIMEOUT
+        while self._call("DELETE", path, json={"remove": True}, ok={202, 204, 404}).status_code == 202:
+            if time.monotonic() > deadline:
+                raise HubUnavailableError("the hub did not stop the workspace")
+            time.sleep(POLL)
+
+    def _server(self, user: str, server: str) -> dict[str, object]:
+        answer = self._call("GET", f"/users/{user}/servers/{server}", ok={200, 404})
+        return answer.json() if answer.status_code == 200 else {}
+
+    def _call(self, method: str, path: str, *, ok: set[int], json: object = None) -> httpx2.Response:
+        try:
+            answer = self._http.request(method, path, json=json)
+        except httpx2.HTTPError as error:
+            raise HubUnavailableError(f"the hub does not answer: {error}") from None
+        if answer.status_code not in ok:
+            raise HubUnavailableError(f"the hub answered {answer.status_code} to {method} {path}: {answer.text[:300]}")
+        return answer

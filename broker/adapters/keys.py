@@ -1,0 +1,73 @@
+"""The broker's signing keys as files of mode 0600, and the ring of public keys that verifies what they signed."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sulku.crypto import sign
+from sulku.crypto.keys import Keyring, SigningKey
+from sulku.errors import ConfigurationError
+
+RING: Final = "keyring.json"
+
+
+class FileKeys:
+    """One installation's keys in ``folder``; the newest signs, all verify. Implements ``sulku.ports.Signer``."""
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        """Open the keys; ``origin`` names the installation in every signature.
+
+        Raises:
+            ConfigurationError: There are none, or others than their owner may read them.
+        """
+        self._folder, self._origin = folder, origin
+        try:
+            document = json.loads((folder / RING).read_text())
+        except FileNotFoundError:
+            raise ConfigurationError(f"there are no keys in {folder}; `sulku-broker init` makes them") from None
+        self.ring, _ = Keyring.read(document)
+        current = next(one.key for one in reversed(self.ring.keys) if one.until is None)
+        path = folder / f"{current.id.hex()}.pem"
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"{path} must be readable by its owner alone (mode 0600)")
+        self.key = SigningKey.load(origin, path.read_bytes())
+
+    @classmethod
+    def make(cls, folder: Path, origin: str, at: datetime) -> FileKeys:
+        """Draw the first key of an installation, or the next one: the present key is retired and still verifies."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = SigningKey.generate(origin)
+        _write(folder / f"{key.public.id.hex()}.pem", key.pem())
+        ring = Keyring.read(json.loads((folder / RING).read_text()))[0] if (folder / RING).exists() else Keyring()
+        for one in ring.keys:
+            if one.until is None:
+                ring = ring.retire(one.key, at)
+        _write(folder / RING, json.dumps(ring.add(key.public, at).document(at), indent=1).encode())
+        return cls(folder, origin)
+
+    def sign(self, payload_type: str, payload: bytes) -> str:
+        """Return a DSSE envelope (JSON text) over ``payload``."""
+        return sign.sign(payload_type, payload, self.key).decode()
+
+
+def secret(path: Path, text: str) -> str:
+    """Return what is in the secret file ``path``, making it of ``text`` (mode 0600) if it is not there."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(path, text.encode())
+    return path.read_text().strip()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``, durably, never readable by others."""
+    part = path.with_suffix(".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""One function an intent: ask policy, decide, record. ``act`` and ``see`` are the only two shapes."""

@@ -1,0 +1,70 @@
+"""Letting data into a tunnel: raise it empty, prove it closed, record that, record each mount, and only then mount."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from broker.flows import tunnels
+from broker.flows.act import Intent, act
+from sulku import ids, mounts
+from sulku.clearance import Clearance
+from sulku.errors import RuleError, SulkuError
+from sulku.events import Happened
+from sulku.mounts import Mount
+from sulku.permits import Grant, Permit
+from sulku.plan import Alive, WorkspacePlan
+from sulku.ports import Facts, Ports, Vault, Workspaces
+from sulku.tunnels import Cause, State, Tunnel
+
+READY_TIMEOUT: Final = 45.0  # seconds for Jupyter to answer
+
+
+def furnish(ports: Ports, workspaces: Workspaces, vault: Vault, plan: WorkspacePlan) -> str:
+    """Bring up the workspace of a requested tunnel and return the address of its socket.
+
+    May be repeated: a workspace that runs already is returned as it is.
+
+    Raises:
+        RuleError: The tunnel is over, or was not proved closed; it is ending.
+        SulkuError: Anything else that stopped it; the tunnel is ending and says so.
+    """
+    tunnel: Tunnel = ports.store.peek([plan.tunnel])[plan.tunnel]
+    if tunnel.state in {State.OPEN, State.PROVED} and isinstance(workspaces.status(plan.tunnel), Alive):
+        return workspaces.wait_ready(plan.tunnel, READY_TIMEOUT)
+    if tunnel.state is not State.REQUESTED:
+        raise RuleError("tunnel-over", f"the tunnel is {tunnel.state}", "Open a new one from its permit.")
+    try:
+        tunnels.prove(ports, plan.tunnel, workspaces.start(plan))
+        permit: Permit = ports.store.peek([tunnel.permit])[tunnel.permit]
+        grants = mounts.plan(permit.paper)
+        volumes = [vault.materialise(grant) for grant in grants]
+        for grant in grants:
+            attach(ports, plan.tunnel, tunnel.permit, grant)
+        workspaces.release(plan.tunnel, volumes)
+        return workspaces.wait_ready(plan.tunnel, READY_TIMEOUT)
+    except SulkuError:
+        tunnels.finish(ports, plan.tunnel, Cause.FAILED, tunnels.WORKER)
+        raise
+
+
+def attach(ports: Ports, tunnel: str, permit: str, grant: Grant) -> Mount:
+    """Record that ``grant`` becomes readable in ``tunnel``; the mount itself follows the record.
+
+    Raises:
+        RuleError: The closure is not proved, or the permit does not grant exactly this.
+    """
+    target = ids.new("mnt")
+    about = {"tunnel": tunnel, "permit": permit, "dataset": grant.dataset}
+
+    def decide(facts: Facts, _: Clearance, at: datetime) -> Sequence[Happened]:
+        return [mounts.attach(target, facts[tunnel], grant, facts[permit].paper, at)]
+
+    receipt = act(ports, Intent(tunnels.WORKER, "mount.attach", target, grant, about), decide)
+    return receipt.facts[target]  # type: ignore[no-any-return]
+
+
+def listing(ports: Ports, tunnel: str) -> list[Mount]:
+    """Return what was ever mounted in ``tunnel``; for whoever may see the tunnel."""
+    return ports.store.find("mnt", tunnel=tunnel)

@@ -1,0 +1,125 @@
+"""Freezing a file out of a tunnel, having it checked and rebuilt in isolation, and showing what was made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from broker.flows.act import Intent, act, command
+from broker.flows.see import about_self, show
+from broker.flows.tunnels import GATEWAY, WORKER
+from sulku import ids, outputs, releases
+from sulku.clearance import Clearance
+from sulku.codec import Plain
+from sulku.disclosure.files import safe_name
+from sulku.errors import InvalidInputError, NotFoundError, RuleError
+from sulku.events import Happened
+from sulku.outputs import Output
+from sulku.people import Actor
+from sulku.ports import Facts, Inspector, Ports
+from sulku.tunnels import State as TunnelState
+from sulku.tunnels import Tunnel
+
+
+def freeze(ports: Ports, tunnel: str, submission: str, name: str, data: bytes, declared: dict[str, Plain]) -> Output:
+    """Keep the bytes of a file that the gateway pulled from ``tunnel``, as they are, for ever.
+
+    Raises:
+        UnsafeNameError: The name is not a plain file name.
+        InvalidInputError: The file is empty or larger than ``MAX_BYTES``.
+        RuleError: The tunnel is not open, or has too many files in this submission.
+    """
+    target = ids.new("out")
+    name = safe_name(name)
+    if not 0 < len(data) <= outputs.MAX_BYTES:
+        raise InvalidInputError(f"{name} has {len(data)} bytes", fields=[(name, f"1 to {outputs.MAX_BYTES} bytes")])
+    known: Tunnel = ports.store.peek([tunnel])[tunnel]
+    if len(ports.store.find("out", tunnel=tunnel, submission=submission)) >= outputs.MAX_FILES:
+        raise RuleError("too-many-files", f"a submission has at most {outputs.MAX_FILES} files", "Send fewer files at a time.")
+    sha256 = ports.blobs.put(data)
+
+    def decide(facts: Facts, _: Clearance, at: datetime) -> Sequence[Happened]:
+        now: Tunnel = facts[tunnel]
+        if now.state is not TunnelState.OPEN:
+            raise RuleError("tunnel-not-open", f"the tunnel is {now.state}")
+        frozen = outputs.Frozen(tunnel, now.permit, now.person, submission, name, len(data), sha256, declared, at)
+        return [Happened(target, frozen)]
+
+    about = {"tunnel": tunnel, "permit": known.permit}
+    wanted = command("freeze", submission=submission, sha256=sha256, size=len(data))
+    receipt = act(ports, Intent(GATEWAY, "output.freeze", target, wanted, about), decide)
+    return receipt.facts[target]  # type: ignore[no-any-return]
+
+
+def inspect(ports: Ports, inspector: Inspector, profile: Mapping[str, Plain], output: str) -> Output:
+    """Run the automatic checks on a frozen output and keep what it was rebuilt to; may be repeated.
+
+    Raises:
+        InspectionUnavailableError: It could not be inspected in isolation; it stays frozen.
+    """
+    known: Output = ports.store.peek([output])[output]
+    if known.state is not outputs.State.FROZEN:
+        return known
+    seen = inspector.inspect(known.name, ports.blobs.get(known.sha256), dict(known.declared or {}), dict(profile))
+    rebuilt = ports.blobs.put(seen.rebuilt) if seen.rebuilt else ""
+    findings = tuple(finding.document() for finding in seen.findings)
+    blocked = not rebuilt or any(finding["severity"] == "block" for finding in findings)
+    summary = {**seen.summary, "text": seen.text} if getattr(seen, "text", "") else dict(seen.summary)
+    event = outputs.Inspected(
+        kind=seen.kind,
+        media=seen.media_type,
+        rebuilt=rebuilt,
+        rebuilt_name=seen.rebuilt_name,
+        findings=findings,
+        summary=_without_floats(summary),
+        blocked=blocked,
+        profile=str(profile.get("name", "")),
+    )
+    holding = [one for one in ports.store.find("rel", state="submitted") if output in {item.output for item in one.items}]
+
+    def decide(facts: Facts, _: Clearance, at: datetime) -> Sequence[Happened]:
+        outputs.MACHINE.after(facts[output].state, outputs.Move.INSPECT)
+        follow = [Happened(one.id, releases.ItemRebuilt(output, rebuilt, blocked)) for one in holding]
+        return [Happened(output, event), *follow]
+
+    about = {f"release.{n}": one.id for n, one in enumerate(holding)}
+    receipt = act(ports, Intent(WORKER, "output.inspect", output, command("inspect", rebuilt=rebuilt), about), decide)
+    return receipt.facts[output]  # type: ignore[no-any-return]
+
+
+def _without_floats(summary: dict[str, Any]) -> dict[str, Plain]:
+    return json.loads(json.dumps(summary), parse_float=str)  # type: ignore[no-any-return]
+
+
+def preview(ports: Ports, by: Actor, output: str) -> tuple[Output, bytes]:
+    """Return an output and the bytes that it was rebuilt to, for those who may see them; the reading is recorded.
+
+    Raises:
+        NotFoundError: There is none that the reader may see, or nothing could be rebuilt from it.
+        IntegrityError: The bytes are not those that were reviewed.
+    """
+    target = ids.parse(output, "out")
+    known: Output = ports.store.peek([target])[target]
+    about = {"permit": known.permit} if known.permit else {}
+    seen: Output = show(ports, by, "output.view", target, **about)
+    if not seen.rebuilt:
+        raise NotFoundError(f"nothing could be rebuilt from {seen.name}")
+    return seen, ports.blobs.get(seen.rebuilt)
+
+
+def listing(ports: Ports, by: Actor, release: str) -> list[Output]:
+    """Return the outputs of a release, in its order, for whoever may see the release."""
+    known: releases.Release = show(ports, by, "release.view", ids.parse(release, "rel"))
+    facts = ports.store.peek([item.output for item in known.items])
+    return [facts[item.output] for item in known.items]
+
+
+def digest(data: bytes) -> str:
+    """Return SHA-256 (hex) of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+__all__ = ["about_self", "digest", "freeze", "inspect", "listing", "preview"]

@@ -1,0 +1,1 @@
+"""Effects from the outbox: in-process by default, Celery and Redis in production."""

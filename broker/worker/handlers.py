@@ -1,0 +1,96 @@
+"""What each effect does. Every handler may be repeated, and does nothing when its record has moved on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from broker.flows import outputs, permits, releases, tunnels
+from sulku.codec import Plain
+from sulku.errors import GateUnavailableError, HubUnavailableError, RefusalError
+from sulku.people import service
+from sulku.ports import Effect, Gate, Hub, Inspector, Ports, Workspaces
+from sulku.tunnels import Cause, State, Tunnel
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Everything outside the database that effects reach."""
+
+    hub: Hub
+    gate: Gate
+    workspaces: Workspaces
+    inspector: Inspector
+    profiles: Mapping[str, Mapping[str, Plain]]
+    tell: Callable[[str, str, str], None] = field(default=lambda to, what, about: None)
+
+
+def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], None]]:
+    """Return what to call for each kind of effect."""
+    return {
+        "open-tunnel": lambda effect: open_tunnel(ports, world, effect),
+        "close-tunnel": lambda effect: close_tunnel(ports, world, effect),
+        "inspect-output": lambda effect: inspect_output(ports, world, effect),
+        "deliver-release": lambda effect: void(releases.deliver(ports, effect.target)),
+        "end-person": lambda effect: end_person(ports, effect),
+        "end-permit": lambda effect: permits.finish_tunnels(ports, effect.target, service("worker")),
+        "notify": lambda effect: world.tell(effect.body["to"], effect.body["what"], effect.target),
+    }
+
+
+def void(_: object) -> None:
+    """Drop a result."""
+
+
+def open_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
+    """Have the hub spawn the workspace, which asks us back to furnish it; then people may enter."""
+    tunnel: Tunnel = ports.store.peek([effect.target])[effect.target]
+    if tunnel.epoch != effect.epoch or tunnel.state not in {State.REQUESTED, State.PROVED}:
+        return
+    try:
+        world.hub.start(tunnel)
+        tunnels.opened(ports, tunnel.id)
+    except (HubUnavailableError, RefusalError):
+        tunnels.finish(ports, tunnel.id, Cause.FAILED, tunnels.WORKER)
+
+
+def close_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
+    """Cut the sockets, kill the workspace, clear the hub, and record what is left: nothing.
+
+    A hub or a gateway that is away does not keep a workspace alive; the hub is asked again when it is back.
+    """
+    tunnel: Tunnel = ports.store.peek([effect.target])[effect.target]
+    if tunnel.state is not State.CLOSING:
+        return
+    with contextlib.suppress(GateUnavailableError):
+        world.gate.cut(tunnel.id, tunnel.cause.value if tunnel.cause else "closed")
+    found = world.workspaces.stop(tunnel.id) if world.workspaces.status(tunnel.id) is not None else None
+    tunnels.ended(ports, tunnel.id, found)
+    world.hub.stop(tunnel)
+
+
+def inspect_output(ports: Ports, world: Neighbours, effect: Effect) -> None:
+    """Check and rebuild a frozen file under its permit's disclosure profile."""
+    output = ports.store.peek([effect.target])[effect.target]
+    permit = ports.store.peek([output.permit])[output.permit]
+    outputs.inspect(ports, world.inspector, world.profiles[permit.paper.profile], output.id)
+
+
+def end_person(ports: Ports, effect: Effect) -> None:
+    """End every live tunnel of somebody who left."""
+    for tunnel in ports.store.find("tun", person=effect.target):
+        tunnels.finish(ports, tunnel.id, Cause.LEFT, service("worker"))
+
+
+def sweep(ports: Ports, world: Neighbours) -> None:
+    """Run once a second: end what is past its time, and take in what ended by another clock."""
+    tunnels.sweep(ports)
+    now = ports.clock.now()
+    for permit in ports.store.find("per", state=["active", "suspended"]):
+        if now >= permit.paper.ends:
+            permits.expire(ports, permit)
+    for tunnel in tunnels.live(ports):
+        found = world.workspaces.status(tunnel.id)
+        if found is not None and not hasattr(found, "phase"):
+            tunnels.ended(ports, tunnel.id, found)

@@ -1,0 +1,92 @@
+"""Is this workspace closed? Attempts to get out, controls that show the attempts could have been seen, and the verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sulku.codec import plain
+
+# What a probe must have tried before its silence means anything; a probe that tries more is welcome.
+WAYS: Final = frozenset(
+    {
+        "tcp4-loopback", "tcp4-mapped", "tcp4-any", "tcp4-host", "tcp6-loopback", "udp4-loopback", "udp6-loopback",
+        "route4-public", "route4-private", "route4-broadcast", "route4-multicast", "route6-global", "route6-link-local",
+        "metadata-tcp", "dns-udp", "dns-tcp", "dns-resolver", "icmp-ping", "raw-socket", "packet-socket",
+        "netlink-socket", "vsock-socket", "other-families", "interfaces", "abstract-socket", "abstract-listing",
+        "path-socket", "broker-sockets", "system-sockets", "neighbours", "host-file", "root-listing", "host-processes",
+        "host-signal", "proc-sys", "proc-secrets", "mount", "new-mount", "unshare", "setns", "clone-user", "ptrace",
+        "other-memory", "chroot", "setuid", "capabilities", "no-new-privileges", "seccomp", "kernel-calls",
+        "device-nodes", "device-list", "write-outside", "descriptors", "environment", "terminal", "shared-memory",
+        "cgroups", "datasets-absent",
+    }
+)  # fmt: skip
+CONTROLS: Final = frozenset({"tcp4", "tcp-any", "udp4", "abstract", "path", "file"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way out, tried from inside.
+
+    Attributes:
+        way: Its stable name.
+        closed: It failed.
+        how: What the kernel answered, such as ``ENETUNREACH``, or what was found.
+    """
+
+    way: str
+    closed: bool
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One canary, seen from outside in the same round.
+
+    Attributes:
+        alive: It answered us, so that it would have answered the probe.
+        strangers: Contacts that were not ours: somebody got out, whatever the probe says.
+    """
+
+    canary: str
+    alive: bool
+    strangers: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosureReport:
+    """What one probe found in one tunnel.
+
+    Attributes:
+        closed: Nothing got out, everything was tried, and every canary was alive.
+        problems: What speaks against it, one line each; empty exactly when closed.
+    """
+
+    tunnel: str
+    closed: bool
+    attempts: tuple[Attempt, ...]
+    controls: tuple[Control, ...]
+    problems: tuple[str, ...]
+    milliseconds: int
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the report as canonical JSON; the ledger keeps it."""
+        text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def judge(tunnel: str, attempts: Iterable[Attempt], controls: Iterable[Control], milliseconds: int) -> ClosureReport:
+    """Return the verdict; whatever is missing, dead or repeated counts against closure."""
+    tried, shown = tuple(attempts), tuple(controls)
+    problems = [f"{one.way}: open ({one.how})" for one in tried if not one.closed]
+    problems += [f"{way}: not tried" for way in sorted(WAYS - {one.way for one in tried})]
+    problems += [f"control {one.canary}: dead" for one in shown if not one.alive]
+    problems += [f"control {one.canary}: {one.strangers} contacts from inside" for one in shown if one.strangers]
+    problems += [f"control {name}: missing" for name in sorted(CONTROLS - {one.canary for one in shown})]
+    if len({one.way for one in tried}) != len(tried):
+        problems.append("an attempt is reported twice")
+    return ClosureReport(tunnel, not problems, tried, shown, tuple(problems), milliseconds)

@@ -1,0 +1,243 @@
+"""People and services: who acts, in which role, and what would make it a conflict of interest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Final
+
+from sulku.errors import RuleError
+from sulku.events import Event, Happened, event
+
+
+class Role(StrEnum):
+    """What a person may act as; the value is stored."""
+
+    RESEARCHER = "researcher"
+    STEWARD = "steward"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    PUBLIC = "public"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is asking, as the edge has authenticated them.
+
+    Attributes:
+        id: ``usr_…`` for a person, ``service:worker`` and the like for our own parts, ``public`` for nobody in particular.
+        role: The one role that they act in now.
+        name: For people to read; never in the ledger.
+        organisation: Short name of the employer, as the directory has it.
+        groups: Research groups, for conflicts of interest.
+        mfa: Whether the sign-in used more than one factor.
+        signed_in: When; ``None`` for services.
+    """
+
+    id: str
+    role: Role
+    name: str = ""
+    organisation: str = ""
+    groups: tuple[str, ...] = ()
+    mfa: bool = False
+    signed_in: datetime | None = None
+
+
+PUBLIC: Final = Actor("public", Role.PUBLIC)
+
+
+def service(name: str) -> Actor:
+    """Return the actor for one of our own parts: ``worker``, ``gateway``, ``hub``, ``clock``, ``setup``."""
+    return Actor(f"service:{name}", Role.SERVICE, name=name)
+
+
+class State(StrEnum):
+    """Whether a person may act at all."""
+
+    ACTIVE = "active"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One entry of the directory.
+
+    Attributes:
+        subject: ``issuer|subject`` of the OpenID Connect sign-in; unique; empty until the first sign-in.
+        roles: The roles that they may choose from.
+        expires: When the account ends by itself (auditors' accounts always have one).
+        away_until: Absence; ``delegate`` then receives the reminders and may act in the queue.
+    """
+
+    id: str
+    version: int = 0
+    state: State = State.ACTIVE
+    name: str = ""
+    email: str = ""
+    organisation: str = ""
+    groups: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    subject: str = ""
+    expires: datetime | None = None
+    away_until: datetime | None = None
+    delegate: str = ""
+
+
+@event("person.registered", private=("name", "email"))
+@dataclass(frozen=True, slots=True)
+class Registered(Event):
+    """A person was entered into the directory."""
+
+    name: str
+    email: str
+    organisation: str
+    groups: tuple[str, ...]
+    roles: tuple[Role, ...]
+    subject: str
+    expires: datetime | None
+
+
+@event("person.roles-changed")
+@dataclass(frozen=True, slots=True)
+class RolesChanged(Event):
+    """A person's roles were set anew."""
+
+    roles: tuple[Role, ...]
+    expires: datetime | None
+
+
+@event("person.absence-set")
+@dataclass(frozen=True, slots=True)
+class AbsenceSet(Event):
+    """A person said until when they are away and who stands in."""
+
+    away_until: datetime | None
+    delegate: str
+
+
+@event("person.left", private=("reason",))
+@dataclass(frozen=True, slots=True)
+class Left(Event):
+    """A person left: no sign-in, no live tunnel from here on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Enter a person."""
+
+    ACTION: ClassVar[str] = "person.register"
+    name: str
+    email: str
+    organisation: str
+    roles: tuple[Role, ...]
+    groups: tuple[str, ...] = ()
+    subject: str = ""
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRoles:
+    """Set a person's roles."""
+
+    ACTION: ClassVar[str] = "person.change-roles"
+    roles: tuple[Role, ...]
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAbsence:
+    """Say until when you are away; ``None`` means back."""
+
+    ACTION: ClassVar[str] = "person.set-absence"
+    away_until: datetime | None
+    delegate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End a person's account."""
+
+    ACTION: ClassVar[str] = "person.leave"
+    reason: str = ""
+
+
+Command = Register | ChangeRoles | SetAbsence | Leave
+
+
+def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ...]:
+    """Return what happens; change nothing.
+
+    Raises:
+        RuleError: The person has left, is already registered, or an auditor's account would never end.
+    """
+    if person.state is State.LEFT:
+        raise RuleError("person-left", "this person has left", "Register them anew if they came back.")
+    match command:
+        case Register():
+            if person.version:
+                raise RuleError("already-registered", "this person is in the directory", "Change their roles instead.")
+            _auditors_end(command.roles, command.expires, at)
+            facts: Event = Registered(
+                name=command.name,
+                email=command.email,
+                organisation=command.organisation,
+                groups=command.groups,
+                roles=command.roles,
+                subject=command.subject,
+                expires=command.expires,
+            )
+        case ChangeRoles():
+            _auditors_end(command.roles, command.expires, at)
+            facts = RolesChanged(command.roles, command.expires)
+        case SetAbsence():
+            if command.delegate == person.id:
+                raise RuleError("own-delegate", "nobody stands in for themselves", "Name another person.")
+            facts = AbsenceSet(command.away_until, command.delegate)
+        case Leave():
+            facts = Left(command.reason)
+    return (Happened(person.id, facts),)
+
+
+def _auditors_end(roles: tuple[Role, ...], expires: datetime | None, at: datetime) -> None:
+    if Role.AUDITOR in roles and (expires is None or expires <= at):
+        raise RuleError("auditor-must-expire", "an auditor's account needs an end date", "Give a date in the future.")
+    if Role.AUDITOR in roles and len(set(roles)) > 1:
+        raise RuleError("auditor-alone", "an auditor holds no other role", "Use two accounts or drop a role.")
+
+
+def evolve(person: Person, happened: Event) -> Person:
+    """Return ``person`` as they stand after ``happened``; total on history."""
+    after = replace(person, version=person.version + 1)
+    match happened:
+        case Registered():
+            return replace(
+                after,
+                name=happened.name,
+                email=happened.email,
+                organisation=happened.organisation,
+                groups=happened.groups,
+                roles=happened.roles,
+                subject=happened.subject,
+                expires=happened.expires,
+            )
+        case RolesChanged(roles, expires):
+            return replace(after, roles=roles, expires=expires)
+        case AbsenceSet(away_until, delegate):
+            return replace(after, away_until=away_until, delegate=delegate)
+        case Left():
+            return replace(after, state=State.LEFT)
+    return after
+
+
+def may_act(person: Person, at: datetime) -> None:
+    """Require that ``person`` may act at all.
+
+    Raises:
+        RuleError: They have left, or their account has ended.
+    """
+    if person.state is State.LEFT or (person.expires is not None and person.expires <= at):
+        raise RuleError("account-ended", "this account has ended", "Ask an operator whether it can be renewed.")
