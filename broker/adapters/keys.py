@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import datetime
 from pathlib import Path
@@ -11,12 +10,19 @@ from typing import Final
 from sulku.crypto import sign
 from sulku.crypto.keys import Keyring, SigningKey
 from sulku.errors import ConfigurationError
+from sulku.ledger import checkpoint
+from sulku.ledger.keyrings import follow, publish
 
-RING: Final = "keyring.json"
+RING: Final = "keyrings.jsonl"  # one signed ring a line, oldest first
 
 
 class FileKeys:
-    """One installation's keys in ``folder``; the newest signs, all verify. Implements ``sulku.ports.Signer``."""
+    """One installation's keys in ``folder``; the newest signs, all verify. Implements ``sulku.ports.Signer``.
+
+    Attributes:
+        key: The key that signs now.
+        rings: Every ring ever published, oldest first; each is signed by the key before and the key after a change.
+    """
 
     def __init__(self, folder: Path, origin: str) -> None:
         """Open the keys; ``origin`` names the installation in every signature.
@@ -24,12 +30,11 @@ class FileKeys:
         Raises:
             ConfigurationError: There are none, or others than their owner may read them.
         """
-        self._folder, self._origin = folder, origin
         try:
-            document = json.loads((folder / RING).read_text())
+            self.rings = [line.encode() for line in (folder / RING).read_text().splitlines()]
         except FileNotFoundError:
             raise ConfigurationError(f"there are no keys in {folder}; `sulku-broker init` makes them") from None
-        self.ring, _ = Keyring.read(document)
+        self.ring, _ = follow(self.rings)
         current = next(one.key for one in reversed(self.ring.keys) if one.until is None)
         path = folder / f"{current.id.hex()}.pem"
         if path.stat().st_mode & 0o077:
@@ -41,17 +46,21 @@ class FileKeys:
         """Draw the first key of an installation, or the next one: the present key is retired and still verifies."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = SigningKey.generate(origin)
+        before = cls(folder, origin) if (folder / RING).exists() else None
         _write(folder / f"{key.public.id.hex()}.pem", key.pem())
-        ring = Keyring.read(json.loads((folder / RING).read_text()))[0] if (folder / RING).exists() else Keyring()
-        for one in ring.keys:
-            if one.until is None:
-                ring = ring.retire(one.key, at)
-        _write(folder / RING, json.dumps(ring.add(key.public, at).document(at), indent=1).encode())
+        ring = before.ring.retire(before.key.public, at) if before else Keyring()
+        signers = [before.key, key] if before else [key]
+        rings = [*(before.rings if before else []), publish(ring.add(key.public, at), at, *signers)]
+        _write(folder / RING, b"\n".join(rings) + b"\n")
         return cls(folder, origin)
 
     def sign(self, payload_type: str, payload: bytes) -> str:
         """Return a DSSE envelope (JSON text) over ``payload``."""
         return sign.sign(payload_type, payload, self.key).decode()
+
+    def checkpoint(self, size: int, root: bytes) -> bytes:
+        """Return the signed note of a checkpoint of the ledger."""
+        return checkpoint.make(checkpoint.Checkpoint(self.key.name, size, root), self.key)
 
 
 def secret(path: Path, text: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from broker.flows.effects import effects_of
-from sulku import ledger
 from sulku.clearance import Clearance, Mandate, Query, Refusal, refuse
 from sulku.codec import Plain, plain
-from sulku.errors import DeniedError, IllegalMoveError, InvalidInputError, PolicyUnavailableError, RefusalError, RuleError
+from sulku.errors import DeniedError, IllegalMoveError, InvalidInputError, PolicyUnavailableError, RuleError
 from sulku.events import Happened, Refused
+from sulku.ledger import canonical
 from sulku.people import Actor
 from sulku.ports import Facts, Ports, Receipt
 
@@ -48,7 +48,7 @@ class Intent:
     def digest(self) -> str:
         """Return SHA-256 (hex) of what is asked, for the clearance and the idempotency key."""
         asked = {"by": self.by.id, "action": self.action, "command": plain(self.command), "about": dict(self.about)}
-        return hashlib.sha256(ledger.canonical.encode(asked)).hexdigest()
+        return hashlib.sha256(canonical.canonical(asked)).hexdigest()
 
 
 def act(ports: Ports, intent: Intent, decide: Decide) -> Receipt:
@@ -63,20 +63,17 @@ def act(ports: Ports, intent: Intent, decide: Decide) -> Receipt:
         RepeatedKeyError: The idempotency key was used for another request.
         StoreUnavailableError: Nothing was changed.
     """
-    if intent.key is not None and (earlier := ports.store.repeated(_key(intent), intent.digest)) is not None:
+    key = f"{intent.by.id}:{intent.key}" if intent.key is not None else None
+    if key is not None and (earlier := ports.store.repeated(key, intent.digest)) is not None:
         return earlier
     clearance = clear(ports, intent)
     try:
-        with ports.store.begin(clearance, at=ports.clock.now(), key=_key(intent)) as unit:
+        with ports.store.begin(clearance, at=ports.clock.now(), key=key) as unit:
             facts = unit.lock(intent.sees)
             return unit.record(decide(facts, clearance, ports.clock.now()), effects_of)
     except (RuleError, IllegalMoveError, InvalidInputError) as error:
         record_refusal(ports, refuse(clearance, (getattr(error, "rule", error.code),), str(error)))
         raise
-
-
-def _key(intent: Intent) -> str | None:
-    return f"{intent.by.id}:{intent.key}" if intent.key is not None else None
 
 
 def clear(ports: Ports, intent: Intent, *, trying: bool = True) -> Clearance:
@@ -128,6 +125,3 @@ def end(
 def command(kind: str, **fields: Plain) -> dict[str, Plain]:
     """Return a plain command for intents whose command is only a few values."""
     return {"kind": kind, **fields}
-
-
-__all__ = ["Decide", "Intent", "RefusalError", "act", "clear", "command", "end", "record_refusal"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from sulku import applications, datasets, forms, ids, permits
 from sulku.applications import Application, Verdict
 from sulku.clearance import Clearance
 from sulku.codec import Plain
+from sulku.crypto import seal
 from sulku.errors import DeniedError, IllegalMoveError
 from sulku.events import Happened
 from sulku.ledger import canonical
@@ -114,10 +114,9 @@ def issue(ports: Ports, application: Application, facts: Facts, decided: applica
     """Write and sign the permit that an approval gives."""
     wanted = {one.dataset: facts[one.dataset] for one in application.form.datasets}
     document = permits.write(application, decided.permit, wanted, decided.by, at=at, checkpoint=ports.store.latest_checkpoint())
-    payload = canonical.encode(permits.payload(document))
+    payload = canonical.canonical(permits.payload(document))
     envelope = ports.signer.sign(permits.PAYLOAD_TYPE, payload)
-    sha256 = hashlib.sha256(payload).hexdigest()
-    return Happened(document.id, permits.Issued(document, envelope, sha256, document.revision, application.id))
+    return Happened(document.id, permits.Issued(document, envelope, seal.fingerprint(payload), document.revision, application.id))
 
 
 def listing(ports: Ports, by: Actor, **where: Plain) -> list[Application]:

@@ -10,13 +10,13 @@ from sulku.people import Actor
 from sulku.ports import Ports, Receipt
 
 
-def catalogue(ports: Ports, by: Actor, command: datasets.Catalogue, key: str | None = None) -> Receipt:
-    """Enter a dataset into the catalogue.
+def catalogue(ports: Ports, by: Actor, command: datasets.Catalogue, key: str | None = None, *, dataset: str | None = None) -> Receipt:
+    """Enter a dataset into the catalogue; ``dataset`` is the identifier under which its files were taken in.
 
     Raises:
         DeniedError: Only stewards may.
     """
-    return _do(ports, by, ids.new("dst"), command, key)
+    return _do(ports, by, ids.parse(dataset, "dst") if dataset else ids.new("dst"), command, key)
 
 
 def revise(ports: Ports, by: Actor, dataset: str, edition: datasets.Edition) -> Receipt:
@@ -46,4 +46,4 @@ def view(ports: Ports, by: Actor, dataset: str) -> Dataset:
     Raises:
         NotFoundError: There is none.
     """
-    return show(ports, by, "dataset.view", ids.parse(dataset, "dst"))
+    return show(ports, by, "dataset.view", ids.parse(dataset, "dst"))  # type: ignore[no-any-return]

@@ -32,6 +32,8 @@ def _effects(one: Happened, facts: Facts) -> Iterator[Effect]:
             yield _do("end-person", noun, record.version)
         case permits.Suspended() | permits.Revoked() | permits.Superseded() | permits.Expired():
             yield _do("end-permit", noun, record.version)
+        case _:
+            pass
     yield from _notices(one, facts)
 
 
@@ -47,6 +49,8 @@ def _notices(one: Happened, facts: Facts) -> Iterator[Effect]:
         case permits.Suspended() | permits.Revoked() | permits.Resumed() | permits.Issued():
             for person in record.paper.people:
                 yield _tell(person, event.TYPE, noun, record.version)
+        case _:
+            pass
 
 
 def _do(kind: str, target: str, epoch: int) -> Effect:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -115,11 +114,3 @@ def listing(ports: Ports, by: Actor, release: str) -> list[Output]:
     known: releases.Release = show(ports, by, "release.view", ids.parse(release, "rel"))
     facts = ports.store.peek([item.output for item in known.items])
     return [facts[item.output] for item in known.items]
-
-
-def digest(data: bytes) -> str:
-    """Return SHA-256 (hex) of ``data``."""
-    return hashlib.sha256(data).hexdigest()
-
-
-__all__ = ["about_self", "digest", "freeze", "inspect", "listing", "preview"]

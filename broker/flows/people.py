@@ -9,10 +9,11 @@ from broker.flows import tunnels
 from broker.flows.act import Intent, act
 from broker.flows.see import about_self, see
 from sulku import ids, people
+from sulku.clearance import Clearance
 from sulku.errors import NotFoundError, RuleError, SignInRequiredError
 from sulku.events import Happened
 from sulku.people import Actor, Person, Role
-from sulku.ports import Ports, Receipt
+from sulku.ports import Facts, Ports, Receipt
 from sulku.tunnels import Cause
 
 
@@ -52,7 +53,7 @@ def _do(ports: Ports, by: Actor, target: str, command: people.Command, key: str 
         about["delegate"] = ids.parse(command.delegate, "usr")
     intent = Intent(by, command.ACTION, target, command, about, key)
 
-    def decide(facts: dict[str, Person], _: object, at: datetime) -> tuple[Happened, ...]:
+    def decide(facts: Facts, _: Clearance, at: datetime) -> tuple[Happened, ...]:
         return people.decide(facts[target], command, at)
 
     return act(ports, intent, decide)
@@ -71,7 +72,7 @@ def listing(ports: Ports, by: Actor) -> list[Person]:
 def me(ports: Ports, by: Actor) -> Person:
     """Return the asker's own entry."""
     facts, _ = see(ports, Intent(by, "person.view", by.id, {}, about_self(by)))
-    return facts[by.id]
+    return facts[by.id]  # type: ignore[no-any-return]
 
 
 def find_by_subject(ports: Ports, subject: str) -> Person | None:

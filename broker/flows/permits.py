@@ -16,7 +16,7 @@ from sulku.events import Happened
 from sulku.ledger import canonical
 from sulku.people import PUBLIC, Actor, service
 from sulku.permits import Permit
-from sulku.ports import Ports, Receipt
+from sulku.ports import Facts, Ports, Receipt
 from sulku.tunnels import Cause
 
 STATUS_LIFETIME: Final = timedelta(hours=24)
@@ -73,7 +73,7 @@ def expire(ports: Ports, permit: Permit) -> None:
     """Record that a permit's last day has passed, and end what still lives under it."""
     clock = service("clock")
 
-    def decide(facts: dict[str, Permit], at: datetime) -> tuple[Happened, ...]:
+    def decide(facts: Facts, at: datetime) -> tuple[Happened, ...]:
         now = facts[permit.id]
         open_ = now.state in {permits.State.ACTIVE, permits.State.SUSPENDED}
         return (Happened(permit.id, permits.Expired(at)),) if open_ and at >= now.paper.ends else ()
@@ -118,4 +118,4 @@ def status_list(ports: Ports) -> str:
         "permits": {one.id: {"state": one.state.value, "revision": one.paper.revision} for one in ports.store.find("per")},
         "checkpoint": ports.store.latest_checkpoint(),
     }
-    return ports.signer.sign(permits.STATUS_TYPE, canonical.encode(body))
+    return ports.signer.sign(permits.STATUS_TYPE, canonical.canonical(body))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
 from broker.flows.act import Intent, act, command
 from broker.flows.applications import against
-from broker.flows.see import about_self, scoped, see, show
+from broker.flows.see import about_self, scoped, show
 from broker.flows.tunnels import GATEWAY, WORKER
 from sulku import forms, ids, outputs, releases
 from sulku.clearance import Clearance
 from sulku.codec import Plain, stamp
+from sulku.crypto import seal
 from sulku.errors import DeniedError, IntegrityError, NotFoundError, RuleError
 from sulku.events import Happened
 from sulku.ledger import canonical
@@ -129,10 +129,10 @@ def deliver(ports: Ports, release: str) -> Release:
     def decide(facts: Facts, _: Clearance, at: datetime) -> Sequence[Happened]:
         now: Release = facts[release]
         releases.MACHINE.after(now.state, releases.Move.DELIVER)
-        payload = canonical.encode(_manifest(now, files, at, ports.store.latest_checkpoint()))
+        payload = canonical.canonical(_manifest(now, files, at, ports.store.latest_checkpoint()))
         envelope = ports.signer.sign(releases.PAYLOAD_TYPE, payload)
         leaving = tuple(item.output for item in now.items)
-        delivered = releases.Delivered(envelope, hashlib.sha256(payload).hexdigest(), leaving, at)
+        delivered = releases.Delivered(envelope, seal.fingerprint(payload), leaving, at)
         return [Happened(release, delivered), *(Happened(output, outputs.Released(release)) for output in leaving)]
 
     about = {"permit": known.permit, **{f"output.{n}": item.output for n, item in enumerate(known.items)}}
@@ -207,6 +207,18 @@ def view(ports: Ports, by: Actor, release: str) -> Release:
     return _blind(show(ports, by, "release.view", target, **{k: v for k, v in _about(ports, by, target).items() if k != "self"}), by)
 
 
+def manifest(ports: Ports, by: Actor, release: str) -> str:
+    """Return the signed manifest (a DSSE envelope, JSON text) of a delivered release.
+
+    Raises:
+        NotFoundError: There is none that the asker may see, or it is not delivered.
+    """
+    seen = view(ports, by, release)
+    if not seen.envelope:
+        raise NotFoundError(f"{release} has not been delivered")
+    return seen.envelope
+
+
 def _blind(release: Release, by: Actor) -> Release:
     return releases.blind(release, by.id, reviewer=by.role in {Role.STEWARD, Role.AUDITOR})
 
@@ -217,6 +229,3 @@ def may(ports: Ports, by: Actor, release: str) -> dict[str, list[str]]:
     known: Release = ports.store.peek([target])[target]
     about = _about(ports, by, target)
     return {action: against(ports, Intent(by, action, target, {}, about), releases.MACHINE, known.state, move) for action, move in MOVES.items()}
-
-
-__all__ = ["consolidate", "deliver", "fetch", "judge", "listing", "may", "retract", "see", "submit", "view", "withdraw"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from broker.flows.act import Intent, act, clear, command, end
 from broker.flows.see import about_self, scoped, show
 from sulku import ids, mounts, permits, tunnels
 from sulku.clearance import Clearance, mandate
+from sulku.closure import ClosureReport
 from sulku.codec import Plain
 from sulku.crypto import seal
 from sulku.errors import DeniedError, NotFoundError, RefusalError, RuleError
@@ -20,7 +20,7 @@ from sulku.ledger import canonical
 from sulku.mounts import Mount
 from sulku.people import Actor, Role, service
 from sulku.permits import Permit
-from sulku.plan import ClosureReport, EndRecord
+from sulku.plan import EndRecord
 from sulku.ports import Facts, Ports, Receipt
 from sulku.tunnels import LIVE, Cause, State, Tunnel
 
@@ -63,7 +63,7 @@ def prove(ports: Ports, tunnel: str, report: ClosureReport) -> Receipt:
     if not report.closed:
         finish(ports, tunnel, Cause.NOT_CLOSED, WORKER)
         raise RuleError("closure-not-proved", "the workspace could not be proved closed", "Operators have been told; try again later.")
-    digest = hashlib.sha256(canonical.encode(report.document())).hexdigest()
+    digest = seal.fingerprint(canonical.canonical(report.document()))
     proved = tunnels.ClosureProved(len(report.attempts), len(report.controls), digest)
     return _serve(ports, WORKER, "tunnel.prove", tunnel, proved, tunnels.Move.PROVE)
 
@@ -216,27 +216,30 @@ def halt(ports: Ports, by: Actor, scope: str, identifier: str, reason: str) -> l
         RuleError: No reason, or no such scope.
     """
     if by.role is not Role.STEWARD:
-        raise DeniedError("tunnel.halt", ["role-cannot"])
+        raise DeniedError("tunnel.halt", ["role-not-allowed"])
     if len(reason.strip()) < 10:
         raise RuleError("reason-needed", "say why, in at least 10 characters", "The people in the tunnels will read it.")
-    match = {
-        "tunnel": lambda one: one.id == identifier,
-        "person": lambda one: one.person == identifier,
-        "permit": lambda one: one.permit == identifier,
-        "dataset": lambda one: identifier in _datasets(ports, one),
-        "everything": lambda one: True,
-    }.get(scope)
-    if match is None:
-        raise RuleError("no-such-scope", f"nothing is called {scope[:20]!r}", "Halt a tunnel, person, permit, dataset or everything.")
-    ended = [one.id for one in live(ports) if match(one)]
+    ended = [one.id for one in live(ports) if _within(ports, one, scope, identifier)]
     for one in ended:
         finish(ports, one, Cause.HALT, by)
     return ended
 
 
-def _datasets(ports: Ports, tunnel: Tunnel) -> set[str]:
-    permit: Permit = ports.store.peek([tunnel.permit])[tunnel.permit]
-    return {grant.dataset for grant in permit.paper.grants}
+def _within(ports: Ports, tunnel: Tunnel, scope: str, identifier: str) -> bool:
+    match scope:
+        case "tunnel":
+            return tunnel.id == identifier
+        case "person":
+            return tunnel.person == identifier
+        case "permit":
+            return tunnel.permit == identifier
+        case "dataset":
+            permit: Permit = ports.store.peek([tunnel.permit])[tunnel.permit]
+            return identifier in {grant.dataset for grant in permit.paper.grants}
+        case "everything":
+            return True
+        case _:
+            raise RuleError("no-such-scope", f"nothing is called {scope[:20]!r}", "Halt a tunnel, person, permit, dataset or everything.")
 
 
 def live(ports: Ports) -> list[Tunnel]:

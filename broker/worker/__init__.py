@@ -1,1 +1,1 @@
-"""Effects from the outbox: in-process by default, Celery and Redis in production."""
+"""Effects from the outbox: in this process by default, by Celery and Redis in production."""

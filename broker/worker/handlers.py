@@ -6,12 +6,19 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from typing import Final
+
 from broker.flows import outputs, permits, releases, tunnels
+from broker.flows.effects import effects_of
+from sulku.clearance import mandate
 from sulku.codec import Plain
-from sulku.errors import GateUnavailableError, HubUnavailableError, RefusalError
+from sulku.errors import GateUnavailableError, HubUnavailableError, RefusalError, StoreUnavailableError
 from sulku.people import service
+from sulku.plan import EndRecord
 from sulku.ports import Effect, Gate, Hub, Inspector, Ports, Workspaces
-from sulku.tunnels import Cause, State, Tunnel
+from sulku.tunnels import Cause, State, Tunnel, close
+
+SEAL_EVERY: Final = 10  # sweeps between two checkpoints of the ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,7 @@ class Neighbours:
     workspaces: Workspaces
     inspector: Inspector
     profiles: Mapping[str, Mapping[str, Plain]]
-    tell: Callable[[str, str, str], None] = field(default=lambda to, what, about: None)
+    tell: Callable[[str, str, str], None]
 
 
 def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], None]]:
@@ -83,8 +90,47 @@ def end_person(ports: Ports, effect: Effect) -> None:
         tunnels.finish(ports, tunnel.id, Cause.LEFT, service("worker"))
 
 
+@dataclass(slots=True)
+class Watch:
+    """The broker's clock: once a second it ends what is past its time, with or without a database."""
+
+    ports: Ports
+    world: Neighbours
+    seal: Callable[[], object]
+    _live: list[Tunnel] = field(default_factory=list)
+    _ticks: int = 0
+
+    def tick(self) -> None:
+        """Take in what was spooled, end what is over, take in what ended by another clock, seal the ledger now and then.
+
+        Raises:
+            StoreUnavailableError: The database is away; what was live and is overdue has been ended all the same.
+        """
+        try:
+            self.ports.store.replay(self.ports.clock.now(), effects_of)
+            sweep(self.ports, self.world)
+            self._live = tunnels.live(self.ports)
+        except StoreUnavailableError:
+            self._end_unseen()
+            raise
+        self._ticks += 1
+        if self._ticks % SEAL_EVERY == 0:
+            self.seal()
+
+    def _end_unseen(self) -> None:
+        """End overdue tunnels that were live when the database was last seen; the records wait in the spool."""
+        now = self.ports.clock.now()
+        for tunnel in [one for one in self._live if one.deadline is not None and now >= one.deadline]:
+            with contextlib.suppress(GateUnavailableError):
+                self.world.gate.cut(tunnel.id, Cause.DEADLINE.value)
+            self.world.workspaces.stop(tunnel.id)
+            authority = mandate(tunnel.id, tunnel.opened_by, tunnels.CLOCK, "tunnel.deadline")
+            self.ports.store.spool(authority, list(close(tunnel, Cause.DEADLINE, now)), now)
+            self._live.remove(tunnel)
+
+
 def sweep(ports: Ports, world: Neighbours) -> None:
-    """Run once a second: end what is past its time, and take in what ended by another clock."""
+    """End what is past its time, and take in what ended by another clock."""
     tunnels.sweep(ports)
     now = ports.clock.now()
     for permit in ports.store.find("per", state=["active", "suspended"]):
@@ -92,5 +138,5 @@ def sweep(ports: Ports, world: Neighbours) -> None:
             permits.expire(ports, permit)
     for tunnel in tunnels.live(ports):
         found = world.workspaces.status(tunnel.id)
-        if found is not None and not hasattr(found, "phase"):
+        if isinstance(found, EndRecord) or (found is None and tunnel.state is not State.REQUESTED):
             tunnels.ended(ports, tunnel.id, found)

@@ -318,4 +318,5 @@ def evolve(application: Application, happened: Event) -> Application:
             return replace(after, state=state, permit=permit, decided_at=at)
         case Withdrawn():
             return replace(after, state=State.WITHDRAWN)
-    return after
+        case _:
+            return after

@@ -1,14 +1,12 @@
-"""Is this workspace closed? Attempts to get out, controls that show the attempts could have been seen, and the verdict."""
+"""Is this workspace closed? Attempts to get out, controls that show that they could have been seen, and the verdict."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sulku.codec import plain
+from sulku.codec import Plain, plain
 
 # What a probe must have tried before its silence means anything; a probe that tries more is welcome.
 WAYS: Final = frozenset(
@@ -72,11 +70,9 @@ class ClosureReport:
     problems: tuple[str, ...]
     milliseconds: int
 
-    @property
-    def digest(self) -> str:
-        """Return the SHA-256 (hex) of the report as canonical JSON; the ledger keeps it."""
-        text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+    def document(self) -> Plain:
+        """Return the report as plain JSON values; the ledger keeps the digest of its canonical form."""
+        return plain(self)
 
 
 def judge(tunnel: str, attempts: Iterable[Attempt], controls: Iterable[Control], milliseconds: int) -> ClosureReport:

@@ -62,9 +62,10 @@ def plain(value: object) -> Plain:
             return sorted(plain(item) for item in value)
         case dict():
             return {str(key): plain(item) for key, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: plain(getattr(value, name)) for name in _names(type(value))}
-    raise InvalidInputError(f"no plain form for {type(value).__name__}")
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {name: plain(getattr(value, name)) for name in _names(type(value))}
+        case _:
+            raise InvalidInputError(f"no plain form for {type(value).__name__}")
 
 
 def typed(kind: type[T], value: Plain, at: str = "") -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, assert_never
 
 from sulku.errors import NotFoundError, RuleError
 from sulku.events import Event, Happened, event
@@ -177,10 +177,11 @@ def decide(dataset: Dataset, command: Command, at: datetime) -> tuple[Happened, 
         RuleError: The version exists already.
     """
     del at
+    facts: Event
     match command:
         case Catalogue():
             MACHINE.after(dataset.state, Move.CATALOGUE)
-            facts: Event = Catalogued(
+            facts = Catalogued(
                 name=command.name,
                 title=command.title,
                 description=command.description,
@@ -199,6 +200,8 @@ def decide(dataset: Dataset, command: Command, at: datetime) -> tuple[Happened, 
         case Withdraw(reason):
             MACHINE.after(dataset.state, Move.WITHDRAW)
             facts = Withdrawn(reason)
+        case _:
+            assert_never(command)
     return (Happened(dataset.id, facts),)
 
 
@@ -224,7 +227,8 @@ def evolve(dataset: Dataset, happened: Event) -> Dataset:
             return replace(after, editions=(*dataset.editions, edition))
         case Withdrawn():
             return replace(after, state=MACHINE.after(dataset.state, Move.WITHDRAW))
-    return after
+        case _:
+            return after
 
 
 def edition(dataset: Dataset, version: str) -> Edition:

@@ -409,6 +409,11 @@ class WrongMethodError(RefusalError):
     exit = 2
     fix = "Use one of the methods in the Allow header."
 
+    def __init__(self, method: str, allowed: Collection[str]) -> None:
+        """Keep the methods that are ``allowed``."""
+        super().__init__(f"this address takes no {method[:20]}")
+        self.allowed = tuple(sorted(allowed))
+
 
 class UnexpectedError(FaultError):
     """Something that nobody foresaw; the log has it under the reference."""
@@ -539,6 +544,16 @@ class RecorderFullError(FaultError):
     fix = "Run the cell again in a minute; nothing was executed. Operators have been told."
 
 
+# --- policy -----------------------------------------------------------------------------------------------------------
+
+
+class PolicyEngineMissingError(FaultError):
+    """The embedded policy engine is not installed here, so nothing can be decided or replayed."""
+
+    code = "policy-engine-missing"
+    fix = "Install `gordon-to-regorus` in the pinned version, for example with `pip install 'sulku[server]'`."
+
+
 # --- the sandbox ------------------------------------------------------------------------------------------------------
 
 
@@ -561,15 +576,6 @@ class NotProvedClosedError(RefusalError):
     status = 409
     exit = 5
     fix = "Close this tunnel and open a new one; if it happens again, an operator must look at the closure report."
-
-
-class TunnelEndedError(RefusalError):
-    """The tunnel has ended, or never ran here; a late opening does nothing."""
-
-    code = "tunnel-ended"
-    status = 410
-    exit = 5
-    fix = "Open a new tunnel from the permit; your work is kept."
 
 
 class HomeInUseError(RefusalError):

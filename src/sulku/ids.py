@@ -48,7 +48,7 @@ def parse(text: str, prefix: str | None = None) -> str:
     Raises:
         InvalidInputError: It is not.
     """
-    if not isinstance(text, str) or not _SHAPE.fullmatch(text) or (prefix and text[:3] != prefix):
+    if not _SHAPE.fullmatch(str(text)) or (prefix and text[:3] != prefix):
         raise InvalidInputError(f"not a reference{f' to a {NOUNS[prefix]}' if prefix else ''}: {str(text)[:40]!r}")
     return text
 

@@ -7,12 +7,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from sulku.errors import RuleError
 from sulku.events import Event, Happened, event
 from sulku.machine import Machine
 from sulku.permits import Document, Grant
 from sulku.tunnels import State as TunnelState
 from sulku.tunnels import Tunnel
-from sulku.errors import RuleError
 
 
 class State(StrEnum):
@@ -98,4 +98,5 @@ def evolve(mount: Mount, happened: Event) -> Mount:
             return replace(after, state=State.ATTACHED, tunnel=tunnel, grant=grant, at=at)
         case Detached():
             return replace(after, state=State.DETACHED)
-    return after
+        case _:
+            return after

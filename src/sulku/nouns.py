@@ -10,6 +10,7 @@ from typing import Any, Final
 from sulku import applications, datasets, ids, mounts, outputs, people, permits, releases, tunnels
 from sulku.events import Event
 
+
 @dataclass(frozen=True, slots=True)
 class Whole:
     """Everything at once: the target of searches, lists and exports. Nothing ever changes it."""

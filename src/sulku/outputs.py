@@ -146,7 +146,8 @@ def evolve(output: Output, happened: Event) -> Output:
             )
         case Released():
             return replace(after, state=State.RELEASED)
-    return after
+        case _:
+            return after
 
 
 def declared(manifest: dict[str, Plain], name: str) -> dict[str, Plain]:

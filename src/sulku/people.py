@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, assert_never
 
 from sulku.errors import RuleError
 from sulku.events import Event, Happened, event
@@ -176,12 +176,13 @@ def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ..
     """
     if person.state is State.LEFT:
         raise RuleError("person-left", "this person has left", "Register them anew if they came back.")
+    facts: Event
     match command:
         case Register():
             if person.version:
                 raise RuleError("already-registered", "this person is in the directory", "Change their roles instead.")
             _auditors_end(command.roles, command.expires, at)
-            facts: Event = Registered(
+            facts = Registered(
                 name=command.name,
                 email=command.email,
                 organisation=command.organisation,
@@ -199,6 +200,8 @@ def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ..
             facts = AbsenceSet(command.away_until, command.delegate)
         case Leave():
             facts = Left(command.reason)
+        case _:
+            assert_never(command)
     return (Happened(person.id, facts),)
 
 
@@ -230,7 +233,8 @@ def evolve(person: Person, happened: Event) -> Person:
             return replace(after, away_until=away_until, delegate=delegate)
         case Left():
             return replace(after, state=State.LEFT)
-    return after
+        case _:
+            return after
 
 
 def may_act(person: Person, at: datetime) -> None:

@@ -139,7 +139,7 @@ class Permit:
 @event("permit.issued", private=("document", "envelope"))
 @dataclass(frozen=True, slots=True)
 class Issued(Event):
-    """A permit was signed. ``sha256`` is of the signed payload; the ledger holds it in the open."""
+    """A permit was signed. ``sha256`` (``sha256:…``) is of the signed payload; the ledger holds it in the open."""
 
     document: Document
     envelope: str
@@ -307,7 +307,8 @@ def evolve(permit: Permit, happened: Event) -> Permit:
             return replace(after, state=State.SUPERSEDED)
         case Expired():
             return replace(after, state=State.EXPIRED)
-    return after
+        case _:
+            return after
 
 
 def require_live(permit: Permit, at: datetime) -> Document:

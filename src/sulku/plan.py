@@ -1,4 +1,4 @@
-"""A permit compiled into a local workspace: what it may use, as data, and the bubblewrap arguments that give only that."""
+"""A permit compiled into a local workspace: what it may use, as data, and the bubblewrap options that grant it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from enum import IntEnum
 from typing import Final
 
 from sulku import ids
+from sulku.closure import ClosureReport as ClosureReport  # whoever plans a workspace reads its report
 from sulku.codec import plain, stamp
 from sulku.errors import InvalidInputError, UnsafeNameError
 
 HOME: Final = "/home/researcher"
 STAGE: Final = "/mnt"  # in the supervisor's private mount namespace: sources under names that say nothing of the host
 PROGRAMS: Final = "/opt/sulku"
-INTERPRETER: Final = "/opt/workspace/bin/python"
+COMMAND: Final = ("/opt/workspace/bin/python", "-I", f"{PROGRAMS}/wsboot.py")  # first program, before anybody's code
 UID: Final = 1000  # inside; Jupyter refuses 0
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -102,7 +103,7 @@ class WorkspacePlan:
         if not self.home.startswith("/") or "\0" in self.home or ".." in self.home.split("/"):
             raise InvalidInputError("the home is not an absolute path", fields=[("home", "must be absolute")])
         if not re.fullmatch(r"[A-Za-z0-9_-]{22,128}", self.token):
-            raise InvalidInputError("the token is too short or not URL-safe", fields=[("token", "22 to 128 characters")])
+            raise InvalidInputError("the token is too short or not URL-safe", fields=[("token", "too short")])
         stamp(self.deadline)
 
 
@@ -189,7 +190,7 @@ def environment(plan: WorkspacePlan) -> dict[str, str]:
         "HOME": HOME,
         "USER": "researcher",
         "LOGNAME": "researcher",
-        "PATH": "/opt/workspace/bin:/usr/bin",
+        "PATH": f"{PROGRAMS}/bin:/opt/workspace/bin:/usr/bin",
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "PWD": HOME,
@@ -204,7 +205,7 @@ def environment(plan: WorkspacePlan) -> dict[str, str]:
 
 
 def bwrap_arguments(plan: WorkspacePlan) -> tuple[str, ...]:
-    """Return bubblewrap's arguments for ``plan`` (bubblewrap 0.8; passed by descriptor, as argv is readable inside).
+    """Return bubblewrap's options for ``plan`` (0.8 on; passed by descriptor, as its argv can be read inside).
 
     Descriptors are those of ``Fd``, sources lie under ``STAGE``; the datasets' folders are made here and stay empty.
     """
@@ -225,4 +226,4 @@ def bwrap_arguments(plan: WorkspacePlan) -> tuple[str, ...]:
     for name, value in environment(plan).items():
         out += ["--setenv", name, value]
     out += ["--seccomp", str(int(Fd.SECCOMP)), "--info-fd", str(int(Fd.INFO)), "--chdir", HOME]
-    return (*out, "--", INTERPRETER, "-I", f"{PROGRAMS}/wsboot.py")
+    return tuple(out)

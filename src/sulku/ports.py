@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from sulku.clearance import Authority, Clearance, Query
+from sulku.clearance import Authority, Clearance, Mandate, Query
+from sulku.closure import ClosureReport
 from sulku.codec import Plain
 from sulku.events import Happened
-from sulku.people import Actor
+from sulku.permits import Grant
+from sulku.plan import Alive, EndRecord, MountProof, Volume, WorkspacePlan
+from sulku.records import Access, Found, Notice, Proof, Replay, Search, Verified
+from sulku.tunnels import Tunnel
 
 Facts = Mapping[str, Any]  # id -> snapshot; a record that does not exist yet has version 0
 
@@ -117,11 +121,56 @@ class Store(Protocol):
             RepeatedKeyError: The key was used for another request.
         """
 
+    def spool(self, mandate: Mandate, happened: Sequence[Happened], at: datetime) -> None:
+        """Keep an ending that has happened while the database was away; ``replay`` records it."""
+
+    def replay(self, at: datetime, effects: Callable[[Sequence[Happened], Facts], Sequence[Effect]] | None = None) -> int:
+        """Record what was spooled, in order, each once; return how many there were."""
+
     def latest_checkpoint(self) -> str:
         """Return the newest signed checkpoint (a signed note, text); empty before the first."""
 
     def find(self, noun: str, **where: Plain) -> list[Any]:
         """Return snapshots of ``noun`` (a prefix such as ``tun``) whose indexed facts match, newest first."""
+
+
+class Archive(Protocol):
+    """Everything recorded, for those who look and check; who may is for the flow that asks."""
+
+    def head(self) -> tuple[int, bytes]:
+        """Return how many entries the ledger has and the root of their tree, 32 bytes."""
+
+    def search(self, search: Search, *, before: int | None, most: int) -> Found:
+        """Return a page of the ledger, newest first."""
+
+    def access(self, dataset: str) -> list[Access]:
+        """Return who could read which version of ``dataset`` and when, newest first."""
+
+    def notices(self, person: str) -> list[Notice]:
+        """Return what ``person`` was told, newest first."""
+
+    def export(self, *, private: bool) -> bytes:
+        """Return the auditor's bundle, a zip file, of everything up to now."""
+
+    def replay(self, decision: str) -> Replay:
+        """Ask policy again what it was asked then, under the rules of then.
+
+        Raises:
+            NotFoundError: There is no such decision.
+        """
+
+    def verify(self) -> tuple[Verified, ...]:
+        """Recompute the tree and every projection.
+
+        Raises:
+            LedgerBrokenError: A record is not what was recorded.
+        """
+
+    def prove(self, index: int) -> Proof:
+        """Return the proof that entry ``index`` is in the ledger that the latest checkpoint signed."""
+
+    def consistent(self, since: bytes) -> tuple[int, int]:
+        """Check that the ledger begins with the one that checkpoint ``since`` signed; return both sizes."""
 
 
 class Signer(Protocol):
@@ -214,8 +263,4 @@ class Ports:
     store: Store
     signer: Signer
     blobs: Blobs
-
-
-def actor_of(clearance: Authority) -> Actor:
-    """Return who holds ``clearance``."""
-    return clearance.by
+    archive: Archive

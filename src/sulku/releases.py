@@ -424,7 +424,8 @@ def evolve(release: Release, happened: Event) -> Release:
             return replace(after, state=State.RELEASED, envelope=envelope)
         case Withdrawn():
             return replace(after, state=State.WITHDRAWN)
-    return after
+        case _:
+            return after
 
 
 def blind(release: Release, viewer: str, *, reviewer: bool) -> Release:

@@ -302,4 +302,5 @@ def evolve(tunnel: Tunnel, happened: Event) -> Tunnel:
             return replace(after, state=State.CLOSING, cause=cause, epoch=tunnel.epoch + 1)
         case Ended(at):
             return replace(after, state=State.CLOSED, ended_at=at, detail=happened.detail)
-    return after
+        case _:
+            return after

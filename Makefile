@@ -1,0 +1,40 @@
+# Every verb of the repository. `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CACHE ?= $(HOME)/.cache/sulku
+BIN := .venv/bin
+RUN := PYTHONPATH=src:. $(BIN)/python
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup setup-system setup-dev demo test check fix bench docs lock db clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install everything that the demo and the tests need (fast the second time)
+	@bash tools/setup
+
+demo: setup ## the whole story on real data, live; then keeps serving if a terminal is attached
+	@$(RUN) -m tests.stories.demo
+
+test: setup ## every test (see README: what it does and how long)
+	@bash tools/test
+
+check: setup ## lint, types, import contracts, docs
+	@bash tools/check
+
+fix: ## format and repair what can be repaired by itself
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: setup ## measure, ratios side by side in one run
+	@$(RUN) -m tests.bench
+
+docs: setup ## build the documentation into docs/_build
+	@bash tools/docs
+
+lock: ## recompile the hashed locks
+	@bash tools/lock
+
+clean: ## remove what was made in the tree (not the cache)
+	@rm -rf .venv build var docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

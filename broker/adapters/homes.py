@@ -1,0 +1,89 @@
+"""A home that persists: an ext4 image per person and permit, its size kept by the kernel, in one tunnel at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Final
+
+from sulku.errors import HomeInUseError, SandboxError
+
+IMAGE: Final = "home.ext4"
+_TOOLS: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+_LOOPS: Final = Path("/sys/block")
+
+
+def loops(image: Path) -> list[str]:
+    """Return the loop devices that ``image`` is attached to, such as ``loop0``."""
+    found = []
+    for device in _LOOPS.glob("loop*/loop/backing_file"):
+        try:
+            if device.read_text().rstrip("\n") == str(image):
+                found.append(device.parts[3])
+        except OSError:  # detached while we looked
+            continue
+    return found
+
+
+def take(home: Path, size: int, uid: int) -> int:
+    """Lock ``home``, make its image on first use, and return the descriptor that holds the lock.
+
+    The space is reserved at once: a full host then fails the opening, not somebody's file system months later.
+
+    Args:
+        size: Bytes; an image that exists keeps its size.
+        uid: Owner, on the host, of the files in it.
+
+    Raises:
+        HomeInUseError: Another tunnel has it.
+        SandboxError: It cannot be made; no half image stays.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    image = home / IMAGE
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        until = time.monotonic() + 5
+        while loops(image) and time.monotonic() < until:  # a tunnel that was killed a moment ago lets go of it
+            time.sleep(0.02)
+        if loops(image):
+            raise BlockingIOError
+        if not image.exists():
+            _make(image, size, uid)
+    except BlockingIOError:
+        os.close(lock)
+        raise HomeInUseError("this home is in another tunnel") from None
+    return lock
+
+
+def _make(image: Path, size: int, uid: int) -> None:
+    draft = image.with_suffix(".new")  # a half-made image never carries the name
+    options = f"nodiscard,root_owner={uid}:{uid}"
+    try:
+        with draft.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            command = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", options, str(draft)]
+            subprocess.run(command, check=True, capture_output=True, env=_TOOLS, timeout=60)
+            os.fsync(file.fileno())
+        draft.rename(image)
+    except (OSError, subprocess.SubprocessError) as error:
+        draft.unlink(missing_ok=True)
+        raise SandboxError(f"the home cannot be made: {error}") from error
+
+
+def attach(image: Path, target: str, uid: int) -> None:
+    """Mount ``image`` at ``target`` in the caller's mount namespace; the folder ``researcher`` in it is the home.
+
+    Raises:
+        SandboxError: The kernel refuses it.
+    """
+    command = ["mount", "-n", "-t", "ext4", "-o", "loop,nosuid,nodev,noatime", str(image), target]
+    done = subprocess.run(command, capture_output=True, text=True, env=_TOOLS, timeout=60, check=False)
+    if done.returncode:
+        raise SandboxError(f"the home cannot be mounted: {done.stderr.strip()[:200]}")
+    folder = Path(target) / "researcher"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.chown(folder, uid, uid, follow_symlinks=False)

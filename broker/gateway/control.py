@@ -1,0 +1,98 @@
+"""The control socket: the hub's hints and the broker's cuts, for callers that show the token."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from broker.gateway import answers
+from sulku import ids
+from sulku.errors import InvalidInputError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Routes:
+    """What the hub believes is routed. Only ever a hint: a tunnel is open if the broker's record says so."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._routes: dict[str, dict[str, Any]] = {}
+
+    def put(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        """Keep a route as the hub gave it."""
+        self._routes[routespec] = {"routespec": routespec, "target": target, "data": data}
+
+    def drop(self, routespec: str) -> None:
+        """Forget a route, if there is one."""
+        self._routes.pop(routespec, None)
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return every route as it was given."""
+        return list(self._routes.values())
+
+
+def application(
+    token: str,
+    routes: Routes,
+    cut: Callable[[str, str], Awaitable[int]],
+    health: Callable[[], dict[str, Any]],
+    metrics: Callable[[], str],
+) -> web.Application:
+    """Return the application behind the control socket."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        shown = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(shown, f"Bearer {token}".encode()):
+            return _problem(401, "sign-in-required", "the token is missing or wrong", "Show the service's token.")
+        try:
+            return await handler(request)
+        except (InvalidInputError, KeyError, TypeError, ValueError, AttributeError) as error:
+            return _problem(422, "invalid-input", str(error), "Correct the request.")
+
+    async def put_route(request: web.Request) -> web.StreamResponse:
+        asked = orjson.loads(await request.read())
+        routes.put(str(asked["routespec"]), str(asked["target"]), dict(asked["data"]))
+        return web.Response(status=204)
+
+    async def drop_route(request: web.Request) -> web.StreamResponse:
+        routes.drop(request.query["routespec"])
+        return web.Response(status=204)
+
+    async def all_routes(_: web.Request) -> web.StreamResponse:
+        return answers.json({"routes": routes.all()})
+
+    async def cut_now(request: web.Request) -> web.StreamResponse:
+        asked = orjson.loads(await request.read())
+        return answers.json({"sockets": await cut(ids.parse(asked["tunnel"], "tun"), str(asked["reason"])[:100])})
+
+    async def show_health(_: web.Request) -> web.StreamResponse:
+        return answers.json(health())
+
+    async def show_metrics(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=metrics(), content_type="text/plain")
+
+    application_ = web.Application(middlewares=[guard], client_max_size=1024 * 1024)
+    application_.add_routes(
+        [
+            web.put("/control/routes", put_route),
+            web.delete("/control/routes", drop_route),
+            web.get("/control/routes", all_routes),
+            web.post("/control/cut", cut_now),
+            web.get("/control/health", show_health),
+            web.get("/metrics", show_metrics),
+        ]
+    )
+    return application_
+
+
+def _problem(status: int, code: str, detail: str, remedy: str) -> web.Response:
+    problem = {
+        "type": "about:blank", "title": "Refused", "status": status, "code": code, "detail": detail, "remedy": remedy,
+    }  # fmt: skip
+    return web.Response(body=orjson.dumps(problem), content_type=answers.PROBLEM, status=status)

@@ -1,0 +1,75 @@
+"""The gateway's one client of the broker: JSON over a unix socket, with a bearer token and short patience."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import orjson
+
+from sulku.errors import BrokerUnavailableError, RelayedRefusalError
+
+LARGEST_ANSWER = 16 * 1024 * 1024
+
+
+class Broker:
+    """Ask the broker's internal API."""
+
+    def __init__(self, socket: str, token: str) -> None:
+        """Keep where to ask; nothing is opened before the first question."""
+        self._socket, self._token = socket, token
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, path: str, *, patience: float = 0.8) -> dict[str, Any]:
+        """Return the answer to GET ``path``, waiting at most ``patience`` seconds.
+
+        Raises:
+            BrokerUnavailableError: No answer in time, or one that is not a JSON object.
+            RelayedRefusalError: The broker said no.
+        """
+        return await self._ask("GET", path, None, {}, patience)
+
+    async def post(self, path: str, body: object, *, patience: float = 5.0) -> dict[str, Any]:
+        """Return the answer to POST ``path``; ``bytes`` are sent raw, all else as JSON.
+
+        Raises:
+            BrokerUnavailableError: No answer in time, or one that is not a JSON object.
+            RelayedRefusalError: The broker said no.
+        """
+        raw = isinstance(body, bytes)
+        kind = "application/octet-stream" if raw else "application/json"
+        return await self._ask("POST", path, body if raw else orjson.dumps(body), {"Content-Type": kind}, patience)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._session:
+            await self._session.close()
+
+    async def _ask(self, method: str, path: str, data: Any, headers: dict[str, str], patience: float) -> dict[str, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=self._socket))
+        headers["Authorization"] = f"Bearer {self._token}"
+        wait = aiohttp.ClientTimeout(total=patience)
+        try:
+            async with self._session.request(
+                method, f"http://broker{path}", data=data, headers=headers, timeout=wait, allow_redirects=False
+            ) as answer:
+                body = await answer.content.read(LARGEST_ANSWER)
+                status = answer.status
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise BrokerUnavailableError(f"the broker did not answer: {type(error).__name__}") from error
+        return _read(status, body)
+
+
+def _read(status: int, body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict) or status >= 500 or not (200 <= status < 300 or 400 <= status):
+        raise BrokerUnavailableError(f"the broker answered {status}")
+    if status >= 400:
+        raise RelayedRefusalError(
+            status, str(value.get("code", "refused")), str(value.get("detail", "")), str(value.get("remedy", ""))
+        )
+    return value

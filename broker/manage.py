@@ -1,0 +1,147 @@
+"""The operator's command, ``sulku-broker``: first steps, running, checking, keys, backup. It decides nothing and shows no data."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker import processes, serving, settings, wiring
+from broker.adapters.clock import SystemClock
+from broker.adapters.keys import FileKeys, secret
+from broker.adapters.sandbox import doctor as isolation
+from broker.flows import people
+from broker.store import backup as backups
+from broker.store import migrate, verify
+from broker.store.unit import Database
+from sulku.crypto import seal
+from sulku.errors import SulkuError
+from sulku.people import Register, Role, service
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+out = Console(stderr=True)
+State = Annotated[Path, typer.Option("--state", envvar="SULKU_STATE", help="Folder of everything that is kept.")]
+HERE = Path("var")
+
+
+@app.command()
+def init(
+    state: State = HERE,
+    person: Annotated[list[str], typer.Option(help="role:name:e-mail:organisation, repeatable; auditors end after a year.")] = [],  # noqa: B006
+) -> None:
+    """Make keys, secrets and an empty database, and enter the first people. Nothing is decided here."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now = SystemClock().now()
+    found = settings.load(state)
+    if not (state / "keys" / "keyrings.jsonl").exists():
+        FileKeys.make(state / "keys", wiring.ORIGIN, now)
+    secret(found.session_key, seal.token(48))
+    (state / "run").mkdir(mode=0o700, exist_ok=True)
+    (state / "spool").mkdir(mode=0o700, exist_ok=True)
+    migrate.upgrade(Database(wiring.database_url(found)))
+    wired = wiring.wire(found)
+    for one in person:
+        role, name, email, organisation = (*one.split(":", 3), "", "", "")[:4]
+        ends = now + timedelta(days=365) if role == Role.AUDITOR else None
+        command = Register(name, email, organisation, (Role(role),), expires=ends)
+        people.register(wired.ports, service("setup"), command)
+        out.print(f"entered {role} {name} <{email}>")
+    out.print(f"ready: {state}; key {wired.keys.key.public.vkey}")
+
+
+@app.command("serve")
+def serve_(state: State = HERE) -> None:
+    """Run the broker: pages, API, the socket inside, and the worker and clock unless Celery does that."""
+    serving.serve(settings.load(state))
+
+
+@app.command()
+def issuer(state: State = HERE) -> None:
+    """Run the development sign-in, which proves nothing and refuses to run in production."""
+    serving.serve_issuer(settings.load(state))
+
+
+@app.command()
+def worker(state: State = HERE) -> None:
+    """Run a Celery worker with its relay, in production."""
+    serving.serve_worker(settings.load(state))
+
+
+@app.command()
+def up(state: State = HERE) -> None:
+    """Run every part on this machine: gateway, hub, broker and (in demo mode) the development sign-in."""
+    with processes.Running(settings.load(state), log=state / "log") as running:
+        running.wait_ready()
+        out.print(f"serving at {running.settings.url} (Ctrl-C ends it)")
+        running.wait()
+
+
+@app.command()
+def doctor(state: State = HERE) -> None:
+    """Try what sulku needs of this machine, and show where each setting comes from."""
+    found = settings.load(state)
+    table = Table("check", "", "what was found", "what to do")
+    checks = isolation(found.workspace.expanduser(), found.image.resolve())
+    for check in checks:
+        table.add_row(check.name, "ok" if check.ok else "MISSING" if check.needed else "no", check.detail, "" if check.ok else check.remedy)
+    out.print(table)
+    origins = Table("setting", "value", "from")
+    for name, (value, origin) in settings.provenance(found).items():
+        origins.add_row(name, value, origin)
+    out.print(origins)
+    raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 6)
+
+
+@app.command("rotate-keys")
+def rotate_keys(state: State = HERE) -> None:
+    """Sign with a new key from now on; the old one still verifies what it signed. Restart the broker afterwards."""
+    made = FileKeys.make(state / "keys", wiring.ORIGIN, SystemClock().now())
+    out.print(f"new key: {made.key.public.vkey}")
+
+
+@app.command()
+def backup(target: Path, state: State = HERE) -> None:
+    """Write a backup of the records and files into a new folder, while the broker runs. Keys are not in it."""
+    keys = FileKeys(state / "keys", wiring.ORIGIN)
+    backups.backup(state / "sulku.db", state / "blobs", target, keys=[one.key.vkey for one in keys.ring.keys])
+    out.print(f"written: {target}; keep the keys of {state / 'keys'} elsewhere")
+
+
+@app.command()
+def restore(source: Path, state: State = HERE) -> None:
+    """Bring a backup back into an empty state folder and verify its ledger."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = backups.restore(source, state / "sulku.db", state / "blobs")
+    out.print(f"restored and verified: {found.ledger.entries} entries, {found.ledger.records} records, {found.blobs} files")
+
+
+@app.command("verify")
+def verify_(state: State = HERE) -> None:
+    """Recompute the ledger and every record from it."""
+    found = verify.verify(Database(wiring.database_url(settings.load(state))))
+    out.print(f"{found.entries} entries, {found.checkpoints} checkpoints, {found.records} records agree; root {found.root.hex()}")
+
+
+@app.command()
+def migrate_database(state: State = HERE) -> None:
+    """Bring the database to the schema of this version."""
+    migrate.upgrade(Database(wiring.database_url(settings.load(state))))
+
+
+def main() -> None:
+    """Run the command; errors say what, why and what next, and the exit status tells their family."""
+    try:
+        app()
+    except SulkuError as error:
+        out.print(f"[red]{error.code}[/red]: {error}\n{error.remedy()}")
+        sys.exit(error.exit)
+
+
+if __name__ == "__main__":
+    main()
+

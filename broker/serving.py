@@ -1,0 +1,128 @@
+"""Running one process: the broker with its two doors and its clock, the development sign-in, or a Celery worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+
+from broker.adapters.clock import SystemClock
+from broker.adapters.oidc import RelyingParty
+from broker.settings import Settings, secret
+from broker.store import migrate
+from broker.store.store import SqlStore
+from broker.web import pages
+from broker.web.api.internal import create_internal_app
+from broker.web.app import Check, create_app
+from broker.web.identity import Identity, Sealer
+from broker.web.issuer import StandIn, create_issuer
+from broker.web.pages import render
+from broker.wiring import Wired, database_url, wire
+from broker.worker.celery_app import Relay, make_app
+from broker.worker.handlers import Neighbours, Watch, handlers
+from broker.worker.loop import Worker
+from sulku.people import Person, State
+
+STATIC: Final = Path(__file__).parent / "web" / "static"
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Run the broker until it is told to stop.
+
+    Raises:
+        ConfigurationError: A setting is missing or unsafe; nothing was started.
+        IsolationUnavailableError: This machine cannot isolate workspaces; ``sulku-broker doctor`` says what is missing.
+    """
+    wired = wire(settings)
+    migrate.require_current(wired.store.database)
+    wired.sandbox.require_isolation()  # refuse to run where nobody can be isolated; before any thread, as it forks
+    relying = RelyingParty(
+        settings.issuer,
+        settings.client_id,
+        audience=settings.audience,
+        clock=wired.ports.clock,
+        secret=secret(settings.client_secret_file) if settings.client_secret_file else "",
+    )
+    identity = Identity(wired.ports, relying, Sealer.from_file(settings.session_key, wired.ports.clock), settings)
+    checks = (
+        Check("database", wired.archive.head),
+        Check("isolation", wired.sandbox.require_isolation),
+        Check("gateway", wired.gate.health),
+    )
+    outer = create_app(
+        wired.ports, identity, settings, pages.routers(), problem_page=render.problem_page, static=STATIC, checks=checks, wired=wired
+    )
+    inner = create_internal_app(wired.ports, wired.tokens, wired)
+    _serve_socket(inner, settings.broker_socket)
+    clock = _start_worker(wired)
+    try:
+        _run(outer, settings.host, settings.port)
+    finally:
+        clock.stop()
+
+
+def _start_worker(wired: Wired) -> Worker:
+    """Start the broker's clock and, unless Celery does them, the effects."""
+    world = neighbours(wired)
+    watch = Watch(wired.ports, world, wired.archive.checkpoint)
+    embedded = wired.settings.effects == "embedded"
+    worker = Worker(wired.store.outbox, handlers(wired.ports, world) if embedded else {}, wired.ports.clock, watch.tick, effects=embedded)
+    worker.start()
+    return worker
+
+
+def neighbours(wired: Wired) -> Neighbours:
+    """Return what effects reach."""
+    return Neighbours(wired.hub, wired.gate, wired.sandbox, wired.inspector, wired.profiles, wired.tell)
+
+
+def serve_worker(settings: Settings) -> None:
+    """Run the effects by Celery, with the relay that feeds it, until told to stop."""
+    wired = wire(settings)
+    app = make_app(settings.redis_url, wired.store.outbox, handlers(wired.ports, neighbours(wired)), wired.ports.clock)
+    relay = Relay(app, wired.store.outbox, wired.ports.clock)
+    threading.Thread(target=relay.run, name="relay", daemon=True).start()
+    app.worker_main(["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING", "--without-gossip", "--without-mingle"])
+
+
+def serve_issuer(settings: Settings) -> None:
+    """Run the development sign-in: everybody in the directory, by a button.
+
+    Raises:
+        ConfigurationError: This is production.
+    """
+    clock = SystemClock()
+    store = SqlStore(database_url(settings), settings.state / "spool" / "issuer.jsonl")
+
+    def people() -> Iterable[StandIn]:
+        found: list[Person] = store.find("usr")
+        return [
+            StandIn(one.id, one.name, one.email, one.organisation, one.groups, ", ".join(one.roles))
+            for one in sorted(found, key=lambda one: (one.roles, one.name))
+            if one.state is State.ACTIVE
+        ]
+
+    _run(create_issuer(settings, people, clock), settings.host, settings.issuer_port)
+
+
+def _run(app: object, host: str, port: int) -> None:
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)  # type: ignore[arg-type]
+    uvicorn.Server(config).run()
+
+
+def _serve_socket(app: object, path: Path) -> None:
+    """Serve ``app`` on a unix socket that only our own user opens, in a thread."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o077)
+    listener.bind(str(path))
+    os.umask(before)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))  # type: ignore[arg-type]
+    threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="inner", daemon=True).start()

@@ -1,0 +1,308 @@
+"""Who is asking: a sealed cookie after sign-in, or a bearer token; the directory is asked anew at each request."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.fernet import Fernet, InvalidToken
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.adapters.oidc import Pending, RelyingParty, SignedIn
+from broker.flows import people
+from broker.settings import Settings, secret
+from broker.web import problems
+from sulku.codec import stamp, unstamp
+from sulku.crypto import seal
+from sulku.errors import BadTokenError, ConfigurationError, InvalidInputError, NotFoundError, SignInFailedError, SignInRequiredError, SulkuError
+from sulku.people import Actor, Role
+from sulku.ports import Clock, Ports
+
+ROLE_HEADER: Final = "sulku-role"  # which held role a bearer of a token acts in
+PENDING_LIFE: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the cookie holds. ``at`` and ``until`` are stamps; ``role`` is empty until the person chooses one."""
+
+    id: str
+    subject: str
+    email: str
+    mfa: bool
+    at: str
+    until: str
+    role: str = ""
+
+
+class Sealer:
+    """Seals small documents into cookie values: encrypted, signed, dated, each good for one purpose only."""
+
+    def __init__(self, key: bytes, clock: Clock) -> None:
+        """Use 32 or more secret bytes.
+
+        Raises:
+            ConfigurationError: The key is too short.
+        """
+        if len(key) < 32:
+            raise ConfigurationError("the session key needs at least 32 bytes")
+        self._key = key
+        self._clock = clock
+
+    @classmethod
+    def from_file(cls, path: Path, clock: Clock) -> Sealer:
+        """Read the key from a file that only its owner may read.
+
+        Raises:
+            ConfigurationError: There is none, others may read it, or it is too short.
+        """
+        return cls(secret(path).encode(), clock)
+
+    def _box(self, purpose: str) -> Fernet:
+        return Fernet(base64.urlsafe_b64encode(hashlib.blake2b(purpose.encode(), key=self._key[:64], digest_size=32).digest()))
+
+    def seal(self, purpose: str, document: Mapping[str, Any]) -> str:
+        """Return ``document`` sealed."""
+        now = int(self._clock.now().timestamp())
+        return self._box(purpose).encrypt_at_time(json.dumps(document).encode(), now).decode()
+
+    def open(self, purpose: str, sealed: str, life: timedelta) -> dict[str, Any]:
+        """Return the document.
+
+        Raises:
+            SignInRequiredError: It is not ours, for another purpose, or older than ``life``.
+        """
+        try:
+            now = int(self._clock.now().timestamp())
+            return dict(json.loads(self._box(purpose).decrypt_at_time(sealed.encode(), int(life.total_seconds()), now)))
+        except (InvalidToken, ValueError, TypeError):
+            raise SignInRequiredError("the sign-in has ended") from None
+
+
+class Ended:
+    """Sessions that were signed out, until they would have ended anyway. In memory: after a restart only a stolen cookie notices."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._until: dict[str, datetime] = {}
+        self._lock = threading.Lock()
+
+    def add(self, session: Session, now: datetime) -> None:
+        """Remember that ``session`` is over."""
+        with self._lock:
+            self._until = {one: until for one, until in self._until.items() if until > now}
+            self._until[session.id] = unstamp(session.until)
+
+    def require_live(self, session: Session) -> None:
+        """Require that nobody signed ``session`` out.
+
+        Raises:
+            SignInRequiredError: Somebody did.
+        """
+        if session.id in self._until:
+            raise SignInRequiredError("you signed out")
+
+
+class Identity:
+    """Turns cookies and tokens into actors."""
+
+    def __init__(self, ports: Ports, relying: RelyingParty, sealer: Sealer, settings: Settings) -> None:
+        """Keep what is needed; nothing is asked yet."""
+        self.ports = ports
+        self.relying = relying
+        self.settings = settings
+        self._sealer = sealer
+        self._ended = Ended()
+        prefix = "__Host-" if settings.secure else ""
+        self.cookie, self._pending_cookie = f"{prefix}sulku", f"{prefix}sulku-signing-in"
+        self._life = timedelta(hours=settings.session_hours)
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where the issuer sends browsers back to."""
+        return f"{self.settings.url.rstrip('/')}/signed-in"
+
+    # --- at each request ----------------------------------------------------------------------------------------------
+
+    def of(self, request: Request) -> Actor | None:
+        """Return who sends ``request``; ``None`` if nobody claims to.
+
+        Raises:
+            SignInRequiredError: The claim does not hold (any more): a bad token, an ended session or account.
+            InvalidInputError: The asked-for role is not one.
+            IssuerUnavailableError: A token cannot be checked now.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme:
+            if scheme.lower() != "bearer":
+                raise BadTokenError("only bearer tokens are taken")
+            return self.actor(self.relying.bearer(token.strip()), _role(request.headers.get(ROLE_HEADER, "")))
+        sealed = request.cookies.get(self.cookie)
+        return self._actor_of(self._session(sealed)) if sealed else None
+
+    def _session(self, sealed: str) -> Session:
+        try:
+            session = Session(**self._sealer.open("session", sealed, self._life))
+        except TypeError:  # sealed by an older version
+            raise SignInRequiredError("the sign-in has ended") from None
+        if self.ports.clock.now() >= unstamp(session.until):
+            raise SignInRequiredError("the sign-in has ended")
+        self._ended.require_live(session)
+        return session
+
+    def _actor_of(self, session: Session) -> Actor:
+        signed_in = SignedIn(session.subject, session.email, "", session.mfa, unstamp(session.at))
+        try:
+            return self.actor(signed_in, _role(session.role))
+        except NotFoundError:  # the role was taken away meanwhile
+            return self.actor(signed_in, None)
+
+    def actor(self, signed_in: SignedIn, role: Role | None) -> Actor:
+        """Return the actor whom the issuer vouches for, by subject, else by verified e-mail address.
+
+        Args:
+            role: One that they hold; ``None`` takes the first.
+
+        Raises:
+            SignInRequiredError: Not in the directory, entered under another subject, or the account has ended.
+            NotFoundError: They do not hold that role.
+        """
+        known = people.find_by_subject(self.ports, signed_in.subject)
+        email = known.email if known is not None else signed_in.email
+        if not email:
+            raise SignInRequiredError("the issuer does not vouch for an e-mail address")
+        found = people.actor(self.ports, email, role=role, mfa=signed_in.mfa, signed_in=signed_in.at or _NEVER)
+        if known is None and self.ports.store.peek([found.id])[found.id].subject not in {"", signed_in.subject}:
+            raise SignInRequiredError("you are not in this environment's directory")
+        return found if signed_in.at else replace(found, signed_in=None)
+
+    def roles(self, actor: Actor) -> tuple[Role, ...]:
+        """Return every role that ``actor`` may choose from."""
+        return tuple(self.ports.store.peek([actor.id])[actor.id].roles)
+
+    # --- signing in and out -------------------------------------------------------------------------------------------
+
+    def leave(self, response_to: str, after: str) -> tuple[str, str]:
+        """Return the issuer's address for a browser and the sealed cookie that it must bring back.
+
+        Args:
+            response_to: Our address that the issuer answers to.
+            after: Where the person wanted to go; a path of ours.
+        """
+        address, pending = self.relying.leave(response_to)
+        return address, self._sealer.seal("pending", {**asdict(pending), "after": local_path(after)})
+
+    def arrive(self, request: Request) -> tuple[Session, str]:
+        """Return the new session and where its person wanted to go.
+
+        Raises:
+            SignInFailedError: The issuer's answer cannot be relied on, or the person is not in the directory.
+            IssuerUnavailableError: The issuer does not answer.
+        """
+        try:
+            kept = self._sealer.open("pending", request.cookies.get(self._pending_cookie, ""), PENDING_LIFE)
+        except SignInRequiredError:
+            raise SignInFailedError("this browser did not begin the sign-in, or took longer than ten minutes") from None
+        after = local_path(str(kept.pop("after", "/")))
+        signed_in = self.relying.arrive(Pending(**kept), dict(request.query_params), self.redirect_uri)
+        try:
+            actor = self.actor(signed_in, None)
+        except SignInRequiredError as error:
+            raise SignInFailedError(str(error)) from None
+        now = self.ports.clock.now()
+        at = signed_in.at or now
+        until = min(now, at) + self._life  # however long the issuer remembers, ours ends with the sign-in's own age
+        return Session(seal.token(16), signed_in.subject, signed_in.email, signed_in.mfa, stamp(at), stamp(until), actor.role.value), after
+
+    def switch(self, request: Request, role: str) -> Session:
+        """Return the session acting in another held role.
+
+        Raises:
+            SignInRequiredError: There is no session.
+            NotFoundError: The person does not hold that role.
+        """
+        session = self._session(request.cookies.get(self.cookie, ""))
+        wanted = _role(role)
+        self.actor(SignedIn(session.subject, session.email, "", session.mfa, unstamp(session.at)), wanted)
+        return replace(session, role=wanted.value if wanted else "")
+
+    def sign_out(self, request: Request, response: Response) -> None:
+        """End the session of ``request``, if there is one, here and in the browser."""
+        try:
+            self._ended.add(self._session(request.cookies.get(self.cookie, "")), self.ports.clock.now())
+        except SignInRequiredError:
+            pass  # it had ended already
+        self._set(response, self.cookie, "", 0)
+
+    def keep(self, response: Response, session: Session) -> None:
+        """Set the session's cookie, and drop the one of the sign-in."""
+        left = unstamp(session.until) - self.ports.clock.now()
+        self._set(response, self.cookie, self._sealer.seal("session", asdict(session)), max(0, int(left.total_seconds())))
+        self._set(response, self._pending_cookie, "", 0)
+
+    def keep_pending(self, response: Response, sealed: str) -> None:
+        """Set the cookie that lives while the browser is at the issuer."""
+        self._set(response, self._pending_cookie, sealed, int(PENDING_LIFE.total_seconds()))
+
+    def _set(self, response: Response, name: str, value: str, age: int) -> None:
+        response.set_cookie(name, value, max_age=age, path="/", secure=self.settings.secure, httponly=True, samesite="lax")
+
+
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _role(text: str) -> Role | None:
+    if not text:
+        return None
+    try:
+        role = Role(text)
+    except ValueError:
+        role = Role.PUBLIC
+    if role in {Role.PUBLIC, Role.SERVICE}:
+        raise InvalidInputError("there is no such role", fields=[("role", "researcher, steward, auditor or operator")])
+    return role
+
+
+def local_path(text: str) -> str:
+    """Return ``text`` if it is a path of ours, else ``/``: nobody is sent elsewhere by a link to our sign-in."""
+    plain = text.isascii() and text.isprintable() and "\\" not in text
+    return text if plain and text.startswith("/") and not text.startswith("//") and len(text) <= 2000 else "/"
+
+
+class Recognise:
+    """Sets ``request.state.actor`` before any handler runs; a claim that does not hold is refused by the API, forgotten by pages."""
+
+    def __init__(self, app: ASGIApp, identity: Identity) -> None:
+        """Wrap ``app``."""
+        self.app = app
+        self.identity = identity
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Recognise, then pass the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        request.state.actor, request.state.roles = None, ()
+        headers = Headers(scope=scope)
+        if "authorization" in headers or self.identity.cookie in request.cookies:
+            try:
+                request.state.actor = actor = await run_in_threadpool(self.identity.of, request)
+                request.state.roles = await run_in_threadpool(self.identity.roles, actor) if actor else ()
+            except SulkuError as error:
+                request.state.ended = error
+                if request.url.path.startswith("/api/") or not isinstance(error, SignInRequiredError):
+                    await problems.answer(request, error)(scope, receive, send)
+                    return
+        await self.app(scope, receive, send)

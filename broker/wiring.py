@@ -1,0 +1,154 @@
+"""The composition root: builds every part from the settings, and refuses what is unsafe in production."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import make_url
+
+from broker.adapters import policy
+from broker.adapters.blobs import FileBlobs
+from broker.adapters.clock import SystemClock
+from broker.adapters.gate import GateControl
+from broker.adapters.hub import JupyterHub
+from broker.adapters.inspection import Inspector
+from broker.adapters.keys import FileKeys, secret
+from broker.adapters.policy_opa import OpaPolicy
+from broker.adapters.policy_regorus import RegorusPolicy
+from broker.adapters.sandbox import Sandbox
+from broker.adapters.vault import FileVault
+from broker.flows import mounts, notices
+from broker.settings import Settings
+from broker.store.archive import Archive
+from broker.store.store import SqlStore
+from sulku.crypto import seal
+from sulku.permits import Permit
+from sulku.plan import Alive, Limits, WorkspacePlan
+from sulku.ports import Policy, Ports
+from sulku.tunnels import Tunnel
+
+ORIGIN: Final = "sulku.localhost/ledger"
+SERVICES: Final = ("gateway", "hub", "control", "jupyterhub")  # bearer tokens between our own parts
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """One running broker, taken apart."""
+
+    settings: Settings
+    ports: Ports
+    store: SqlStore
+    archive: Archive
+    keys: FileKeys
+    sandbox: Sandbox
+    vault: FileVault
+    hub: JupyterHub
+    gate: GateControl
+    inspector: Inspector
+    profiles: dict[str, Any]
+    tokens: dict[str, str]
+    workspace_secret: str
+
+    def plan(self, tunnel: Tunnel) -> WorkspacePlan:
+        """Compile what the sandbox must know about ``tunnel`` from its permit."""
+        permit: Permit = self.store.peek([tunnel.permit])[tunnel.permit]
+        paper = permit.paper
+        home = self.settings.state / "homes" / tunnel.permit / tunnel.person
+        assert tunnel.deadline is not None
+        return WorkspacePlan(
+            tunnel=tunnel.id,
+            person=tunnel.person,
+            permit=tunnel.permit,
+            title=paper.title,
+            deadline=tunnel.deadline,
+            datasets=tuple(grant.name for grant in paper.grants),
+            home=str(home.resolve()),
+            token=self.workspace_token(tunnel.id),
+            limits=replace(Limits(), home=paper.limits.home, memory=paper.limits.memory),
+        )
+
+    def start(self, tunnel: str) -> str:
+        """Bring the workspace of a requested tunnel up and return the path of its socket; returns when it answers."""
+        return mounts.furnish(self.ports, self.sandbox, self.vault, self.plan(self.store.peek([tunnel])[tunnel]))
+
+    def stop(self, tunnel: str) -> None:
+        """Destroy the workspace of ``tunnel``; may be repeated."""
+        if self.sandbox.status(tunnel) is not None:
+            self.sandbox.stop(tunnel)
+
+    def running(self, tunnel: str) -> bool:
+        """Return whether the workspace of ``tunnel`` runs."""
+        return isinstance(self.sandbox.status(tunnel), Alive)
+
+    def address(self, tunnel: Tunnel) -> tuple[str, str]:
+        """Return the path of a workspace's socket and the token that it takes."""
+        return str(self.sandbox.socket_path(tunnel.id)), self.workspace_token(tunnel.id)
+
+    def workspace_token(self, tunnel: str) -> str:
+        """Return the token that the gateway shows to the workspace; derived, so that no row holds it."""
+        return hmac.new(self.workspace_secret.encode(), tunnel.encode(), "sha256").hexdigest()
+
+    def tell(self, to: str, what: str, about: str) -> None:
+        """Leave a notice for everybody who is meant."""
+        now = self.ports.clock.now()
+        people = [one.id for one in notices.recipients(self.ports, to, now)]
+        version = self.store.peek([about])[about].version
+        self.store.notices.put(f"{to}:{what}:{about}:{version}", people, what, about, now)
+
+
+def wire(settings: Settings) -> Wired:
+    """Build everything that one broker process needs.
+
+    Raises:
+        ConfigurationError: A setting is missing or unsafe for the mode; nothing was started.
+    """
+    state = settings.state
+    clock = SystemClock()
+    keys = FileKeys(state / "keys", ORIGIN)
+    store = SqlStore(database_url(settings), state / "spool" / "late.jsonl")
+    blobs = FileBlobs(state / "blobs")
+    rules = policy.read(settings.policies)
+    kept = state / "policies" / f"{rules.sha256}.json"
+    if not kept.exists():  # every bundle that was ever in force, so that its decisions can be replayed
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept.write_bytes(rules.data)
+    archive = Archive(store, keys, blobs, lambda: [path.read_bytes() for path in sorted(kept.parent.glob("*.json"))], clock.now)
+    ports = Ports(clock, _policy(settings, rules), store, keys, blobs, archive)
+    tokens = {name: secret(state / "secrets" / name, seal.token()) for name in SERVICES}
+    disclosure = json.loads((settings.policies / "data" / "disclosure.json").read_text())
+    return Wired(
+        settings=settings,
+        ports=ports,
+        store=store,
+        archive=archive,
+        keys=keys,
+        sandbox=Sandbox(state, settings.workspace.expanduser(), settings.image, now=clock.now),
+        vault=FileVault(state / "vault"),
+        hub=JupyterHub(state / "run" / "hub.sock", tokens["jupyterhub"]),
+        gate=GateControl(settings.gateway_socket, tokens["control"]),
+        inspector=Inspector(),
+        profiles=disclosure["profiles"],
+        tokens=tokens,
+        workspace_secret=secret(state / "secrets" / "workspace", seal.token()),
+    )
+
+
+def _policy(settings: Settings, rules: Any) -> Policy:
+    if settings.policy_engine == "opa":
+        return OpaPolicy(settings.opa_url, rules)
+    return RegorusPolicy(rules)
+
+
+def database_url(settings: Settings) -> str:
+    """Return the SQLAlchemy URL, with the password from its file; SQLite in the state folder by default."""
+    if not settings.database:
+        return f"sqlite:///{(settings.state / 'sulku.db').resolve()}"
+    if settings.database_password_file is None:
+        return settings.database
+    password = settings.database_password_file.read_text().strip()
+    return make_url(settings.database).set(password=password).render_as_string(hide_password=False)
+
+

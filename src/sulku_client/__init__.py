@@ -1,0 +1,1 @@
+"""The command line ``sulku`` and the tools that verify offline; installs without the server."""

@@ -1,0 +1,115 @@
+"""A supervisor with one hole, named by the plan's title: only tests have it, and the probe must find it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.adapters import cage, canaries, supervisor
+from sulku.plan import WorkspacePlan
+
+Arguments = list[str]
+
+
+def _without(arguments: Arguments, *words: str) -> Arguments:
+    at = next(i for i in range(len(arguments)) if tuple(arguments[i : i + len(words)]) == words)
+    return arguments[:at] + arguments[at + len(words) :]
+
+
+def _before(arguments: Arguments, marker: tuple[str, ...], *words: str) -> Arguments:
+    at = next(i for i in range(len(arguments)) if tuple(arguments[i : i + len(marker)]) == marker)
+    return [*arguments[:at], *words, *arguments[at:]]
+
+
+def _sharing(kind: str, arguments: Arguments) -> Arguments:
+    kinds = [f"--unshare-{one}" for one in ("ipc", "pid", "net", "uts", "cgroup") if one != kind]
+    return [*kinds, *_without(arguments, "--unshare-all")]
+
+
+ROOT = ("--remount-ro", "/")
+HOLES: dict[str, Callable[[Arguments], Arguments]] = {
+    "none": lambda a: a,
+    "network": lambda a: _sharing("net", a),
+    "processes": lambda a: _sharing("pid", a),
+    "no filter": lambda a: _without(a, "--seccomp", "5"),
+    "nested namespaces": lambda a: _without(_without(a, "--seccomp", "5"), "--disable-userns"),
+    "writable root": lambda a: _without(a, *ROOT),
+    "host root": lambda a: _before(a, ROOT, "--ro-bind", "/", "/host"),
+    "state folder": lambda a: _before(a, ROOT, "--ro-bind", str(Path.cwd().parents[1]), str(Path.cwd().parents[1])),
+    "early data": lambda a: _before(a, ROOT, "--dir", "/data/flchain/early"),
+    "a variable": lambda a: [*a, "--setenv", "SECRET", "1"],
+    "a device": lambda a: _before(a, ("--remount-ro", "/dev"), "--dev-bind", "/dev/kmsg", "/dev/kmsg"),
+    "a system socket": lambda a: _before(a, ROOT, "--dir", "/run/docker.sock"),
+    "control groups": lambda a: _before(a, ROOT, "--ro-bind", "/sys", "/sys"),
+}
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _killed_before(owner: type, name: str) -> None:
+    setattr(owner, name, lambda *_, **__: _die())
+
+
+def _killed_after(owner: type, name: str) -> None:
+    honest = getattr(owner, name)
+
+    def then_die(*arguments: object, **options: object) -> None:
+        honest(*arguments, **options)
+        _die()
+
+    setattr(owner, name, then_die)
+
+
+PHASES: dict[str, Callable[[], None]] = {
+    "killed before anything": lambda: _killed_before(supervisor.Supervisor, "open"),
+    "killed when laid out": lambda: _killed_after(cage.Cage, "stage"),
+    "killed when spawning": lambda: _killed_before(cage.Cage, "_read_info"),
+    "killed when spawned": lambda: _killed_after(cage.Cage, "spawn"),
+    "killed when proving": lambda: _killed_before(cage.Cage, "hear"),
+    "killed when proved": lambda: _killed_after(supervisor.Supervisor, "_prove"),
+    "killed when ending": lambda: _killed_before(cage.Cage, "clear"),
+}
+
+
+def _hang() -> None:
+    supervisor.GRACE = 0.5  # type: ignore[misc]
+    supervisor.Supervisor.watch = lambda self: time.sleep(600)  # type: ignore[method-assign]
+
+
+def _dead_canary() -> None:
+    honest = canaries.Canaries.check
+
+    def check(self: canaries.Canaries) -> object:
+        self._all[0].listener.shutdown(2)
+        return honest(self)
+
+    canaries.Canaries.check = check  # type: ignore[method-assign, assignment]
+
+
+def main() -> int:
+    """Run the supervisor, spoilt as the plan's title says."""
+    honest = cage.bwrap_arguments
+
+    def arguments(plan: WorkspacePlan) -> tuple[str, ...]:
+        return tuple(HOLES.get(plan.title, HOLES["none"])(list(honest(plan))))
+
+    start = supervisor.Supervisor.__init__
+
+    def begin(self: supervisor.Supervisor, order: dict[str, object]) -> None:
+        start(self, order)
+        PHASES.get(self.plan.title, lambda: None)()
+        {"dead canary": _dead_canary, "hangs": _hang}.get(self.plan.title, lambda: None)()
+
+    cage.bwrap_arguments = arguments  # type: ignore[assignment]
+    supervisor.Supervisor.__init__ = begin  # type: ignore[method-assign, assignment]
+    return supervisor.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

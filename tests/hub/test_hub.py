@@ -1,0 +1,185 @@
+"""The real JupyterHub spawns through the broker and routes into the gateway, and holds no rights of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.proxy import with_port, without_port
+from sulku import ids
+from tests.fakes.broker import FakeBroker, OpenTunnel
+from tests.gateway.rig import ROOT, GatewayProcess, Workspace, eventually, over_socket, process
+
+pytestmark = pytest.mark.slow
+USER = "usr_0123456789abcdef"
+
+
+class Hub:
+    """A real hub on a unix socket, its fake broker and a real gateway."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.socket = folder, folder / "hub.sock"
+        self.broker = FakeBroker(folder, "gateway-token", "hub-token")
+        self.gateway = GatewayProcess(folder, self.broker)
+        for name, token in (("hub.token", "broker-at-the-hub"), ("spawner.token", "hub-token")):
+            (folder / name).touch(mode=0o600)
+            (folder / name).write_text(token)
+        settings = {
+            "state_dir": str(folder / "hub"), "hub_socket": str(self.socket),
+            "broker_token_file": str(folder / "hub.token"), "broker_socket": str(self.broker.socket),
+            "spawner_token_file": str(folder / "spawner.token"),
+            "gateway_socket": self.gateway.settings["control_socket"],
+            "gateway_token_file": self.gateway.settings["control_token_file"],
+        }  # fmt: skip
+        (folder / "hub.json").write_text(json.dumps(settings))
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[Hub]:
+        self.socket.unlink(missing_ok=True)
+        program = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "hub/jupyterhub_config.py")]
+        environment = {"SULKU_HUB_CONFIG": str(self.folder / "hub.json"), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+        with process(*program, cwd=self.folder, **environment) as self.process:
+            eventually(self.answers, within=60)
+            yield self
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.ask("GET", "/info")[0] == 200
+        return False
+
+    def ask(self, method: str, path: str, body: Any = None, token: str = "broker-at-the-hub") -> tuple[int, Any]:
+        return over_socket(self.socket, method, f"/hub/api{path}", body, f"token {token}")
+
+    def server(self, tunnel: OpenTunnel) -> str:
+        return f"/users/{USER}/servers/{tunnel.label}"
+
+    def spawn(self, tunnel: OpenTunnel) -> None:
+        assert self.ask("POST", self.server(tunnel), {})[0] in {201, 202}
+        eventually(lambda: self.ask("GET", self.server(tunnel))[1].get("ready"), within=30)
+
+
+@contextlib.contextmanager
+def _hub(folder: Path) -> Iterator[Hub]:
+    made = Hub(folder)
+    made.broker.start()
+    with made.gateway.run(), made.run():
+        assert made.ask("POST", f"/users/{USER}")[0] == 201
+        yield made
+    made.broker.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with _hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture
+def hub(shared: Hub) -> Hub:
+    """A hub that no test stops; each test has tunnels of its own."""
+    shared.broker.starts.clear()
+    shared.broker.refuse_start = None
+    return shared
+
+
+@pytest.fixture
+def own_hub(tmp_path: Path) -> Iterator[Hub]:
+    with _hub(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    with Workspace(tmp_path_factory.mktemp("ws") / "a").run() as running:
+        yield running
+
+
+def routes(hub: Hub, tunnel: OpenTunnel) -> list[dict[str, Any]]:
+    every = hub.gateway.control("GET", "/control/routes")[1]["routes"]
+    return [route for route in every if route["routespec"] == f"/user/{USER}/{tunnel.label}/"]
+
+
+def test_the_broker_spawns_and_stops_and_the_route_reaches_the_gateway(hub: Hub, workspace: Workspace) -> None:
+    tunnel = hub.broker.open(workspace.socket, workspace.token)
+    hub.spawn(tunnel)
+    assert hub.broker.starts == [tunnel.id]
+    (route,) = routes(hub, tunnel)
+    assert route["target"].endswith("ws.sock"), "without the port that JupyterHub adds"
+
+    assert hub.ask("DELETE", hub.server(tunnel), {"remove": True})[0] in {202, 204}
+    eventually(lambda: tunnel.stopped and not routes(hub, tunnel))
+
+
+def test_a_refusal_of_the_broker_is_what_the_caller_sees(hub: Hub, workspace: Workspace) -> None:
+    tunnel = hub.broker.open(workspace.socket, workspace.token)
+    hub.broker.refuse_start = 403, {"code": "permit-not-live", "detail": "the permit has ended"}
+    hub.ask("POST", hub.server(tunnel), {})
+    eventually(lambda: hub.broker.starts and not hub.ask("GET", hub.server(tunnel))[1].get("pending"))
+    assert hub.ask("GET", hub.server(tunnel))[1]["ready"] is False
+    assert routes(hub, tunnel) == []
+    hub.broker.refuse_start = None
+    hub.spawn(tunnel)
+
+
+def test_nobody_but_the_broker_may_do_anything(hub: Hub, workspace: Workspace) -> None:
+    tunnel = hub.broker.open(workspace.socket, workspace.token)
+    for token in ("", "wrong"):
+        assert hub.ask("GET", "/users", token=token)[0] == 403
+        assert hub.ask("POST", hub.server(tunnel), {}, token=token)[0] in {403, 404}
+    assert hub.ask("POST", f"/users/{USER}/tokens", {"scopes": ["inherit"]})[0] in {403, 404}
+    assert hub.broker.starts == []
+    assert stat.S_IMODE(hub.socket.stat().st_mode) == 0o600
+    found = over_socket(hub.socket, "GET", "/hub/login", None, "")[1]
+    assert "<form" not in str(found), "there is no way to sign in"
+
+
+def test_a_name_that_is_no_tunnel_starts_nothing(hub: Hub) -> None:
+    assert hub.ask("POST", f"/users/{USER}/servers/t-short", {})[0] >= 400 or not hub.broker.starts
+    assert hub.broker.starts == []
+
+
+def test_a_restart_of_the_hub_leaves_tunnels_and_people_alone(own_hub: Hub, workspace: Workspace) -> None:
+    hub = own_hub
+    tunnel = hub.broker.open(workspace.socket, workspace.token)
+    hub.spawn(tunnel)
+    browser = hub.gateway.enter(tunnel)
+    os.killpg(hub.process.pid, signal.SIGTERM)
+    hub.process.wait(timeout=30)
+    assert browser.get("/api/kernels").status == 200
+    assert not tunnel.stopped
+    with hub.run():
+        eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"), within=30)
+        assert not tunnel.stopped
+        assert [route["target"] for route in routes(hub, tunnel)][0].endswith("ws.sock")
+
+
+def test_a_broker_that_is_away_stops_no_server_and_refuses_new_ones(hub: Hub, workspace: Workspace) -> None:
+    first, second = (hub.broker.open(workspace.socket, workspace.token) for _ in range(2))
+    hub.spawn(first)
+    hub.broker.stop()
+    hub.ask("POST", hub.server(second), {})
+    eventually(lambda: not hub.ask("GET", hub.server(second))[1].get("pending"), within=20)
+    assert hub.ask("GET", hub.server(second))[1]["ready"] is False
+    assert hub.ask("GET", hub.server(first))[1]["ready"] is True
+    hub.broker.start()
+    hub.spawn(second)
+
+
+@pytest.mark.parametrize("target", ["http+unix://%2Frun%2Fws.sock:80", "http://127.0.0.1:80"])
+def test_the_port_that_jupyterhub_adds_to_a_socket_is_taken_away_and_put_back(target: str) -> None:
+    assert with_port(without_port(target)) == target
+    assert without_port(target).endswith(("ws.sock", "127.0.0.1:80"))
+
+
+def test_server_names_are_labels_of_tunnels() -> None:
+    tunnel = ids.new("tun")
+    assert ids.from_label(ids.label(tunnel)) == tunnel

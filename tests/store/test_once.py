@@ -1,0 +1,101 @@
+"""What happens once: a request with an idempotency key, an entry with a ticket, an effect with a name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from broker.store.store import SqlStore
+from sulku import applications, ids, tunnels
+from sulku.errors import NotFoundError, RepeatedKeyError, StaleError
+from sulku.events import Happened
+from sulku.ports import Effect
+from tests.store import deeds
+from tests.store.deeds import AINO, AT, cleared, do, everything
+
+KEY = f"{AINO.id}:k-1"
+EXPIRES = AT + timedelta(seconds=30)
+GRANTED = tunnels.EntryGranted("digest", "nonce", EXPIRES, 1, AINO.id)
+
+
+def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: SqlStore) -> None:
+    target = ids.new("tun")
+    clearance = cleared(store, AINO, target)
+    assert store.repeated(KEY, clearance.digest) is None
+    with store.begin(clearance, at=AT, key=KEY) as unit:
+        first = unit.record([Happened(target, deeds.requested())])
+    again = store.repeated(KEY, clearance.digest)
+    assert again is not None
+    assert (again.facts, again.entries, again.repeated) == (first.facts, first.entries, True)
+
+
+def test_a_key_is_for_one_request_of_one_person(store: SqlStore) -> None:
+    do(store, AINO, ids.new("tun"), deeds.requested(), key=KEY)
+    with pytest.raises(RepeatedKeyError):
+        store.repeated(KEY, "another request")
+    assert store.repeated("usr_x000000000000000:k-1", "another request") is None
+
+
+def test_of_two_equal_requests_at_once_one_is_recorded(store: SqlStore) -> None:
+    do(store, AINO, ids.new("tun"), deeds.requested(), key=KEY)
+    before = everything(store)
+    with pytest.raises(StaleError):
+        do(store, AINO, ids.new("tun"), deeds.requested(), key=KEY)
+    assert everything(store) == before
+
+
+def test_a_failed_request_does_not_use_its_key_up(store: SqlStore) -> None:
+    target = ids.new("tun")
+    with pytest.raises(ZeroDivisionError), store.begin(cleared(store, AINO, target), at=AT, key=KEY) as unit:
+        unit.record([Happened(target, deeds.requested())])
+        raise ZeroDivisionError
+    do(store, AINO, target, deeds.requested(), key=KEY)
+
+
+def ticketed(store: SqlStore) -> str:
+    return deeds.tunnel(store, tunnels.ClosureProved(1, 1, "0" * 64), tunnels.Opened(AT), GRANTED)
+
+
+def spend(store: SqlStore, tunnel: str, *, digest: str = "digest", nonce: str = "nonce", at: object = AT) -> object:
+    with store.begin(cleared(store, deeds.WORKER, tunnel), at=AT) as unit:
+        spent = unit.spend_ticket(digest, nonce, at)  # type: ignore[arg-type]
+        unit.record([Happened(tunnel, tunnels.Entered(digest, spent["epoch"]))])
+        return spent
+
+
+def test_a_ticket_opens_once(store: SqlStore) -> None:
+    tunnel = ticketed(store)
+    assert spend(store, tunnel) == {"noun": tunnel, "person": AINO.id, "epoch": 1}
+    before = everything(store)
+    with pytest.raises(NotFoundError):
+        spend(store, tunnel)
+    assert everything(store) == before
+
+
+@pytest.mark.parametrize("wrong", [{"digest": "other"}, {"nonce": "other"}, {"nonce": ""}, {"at": EXPIRES}])
+def test_a_ticket_of_another_browser_or_time_opens_nothing_and_is_not_used_up(store: SqlStore, wrong: dict[str, object]) -> None:
+    tunnel = ticketed(store)
+    with pytest.raises(NotFoundError):
+        spend(store, tunnel, **wrong)  # type: ignore[arg-type]
+    assert spend(store, tunnel, at=EXPIRES - timedelta(milliseconds=1))
+
+
+def test_a_ticket_is_not_used_up_by_an_entry_that_could_not_be_recorded(store: SqlStore) -> None:
+    tunnel = ticketed(store)
+    with pytest.raises(ZeroDivisionError), store.begin(cleared(store, deeds.WORKER, tunnel), at=AT) as unit:
+        unit.spend_ticket("digest", "nonce", AT)
+        raise ZeroDivisionError
+    assert spend(store, tunnel)
+
+
+def test_an_effect_is_queued_once_by_its_name(store: SqlStore) -> None:
+    def effects(*_: object) -> list[Effect]:
+        return [Effect("notify:a", "notify", "app_a000000000000000", body={"to": "x"})]
+
+    for _ in range(2):
+        target = ids.new("app")
+        with store.begin(cleared(store, AINO, target), at=AT) as unit:
+            unit.record([Happened(target, applications.Drafted(AINO.id, "thl", deeds.form()))], effects)
+    (claimed,) = store.outbox.claim(AT, most=10)
+    assert (claimed.effect.name, claimed.effect.body) == ("notify:a", {"to": "x"})

@@ -1,0 +1,186 @@
+"""Somebody who uses sulku from outside: signs in, calls the API, enters a tunnel through the gateway, runs code in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from typing import Any
+
+import aiohttp
+import httpx2
+
+from broker.adapters.oidc import LocalTransport
+from broker.settings import Settings
+from sulku import ids
+
+
+class RefusedByApi(Exception):
+    """The API said no, with the problem that it gave."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(f"{problem.get('code')}: {problem.get('detail')}")
+        self.problem = problem
+        self.code = str(problem.get("code"))
+
+
+class Person:
+    """One signed-in person: ``api`` by a token from the device flow, ``web`` by a browser's cookies."""
+
+    def __init__(self, settings: Settings, email: str, role: str | None = None) -> None:
+        self.settings, self.email = settings, email
+        self.web = httpx2.Client(transport=LocalTransport(), follow_redirects=True, timeout=60)
+        self._api = httpx2.Client(transport=LocalTransport(), base_url=f"{settings.url}/api/v1", timeout=90)
+        self._api.headers["Authorization"] = f"Bearer {self._token()}"
+        if role:
+            self._api.headers["Sulku-Role"] = role
+        self.me = self.get("/me")
+        self.id = str(self.me["id"])
+
+    def _token(self) -> str:
+        """Sign in by the device flow, choosing the button of this person."""
+        issuer, client = self.settings.issuer, self.settings.cli_client_id
+        asked = self.web.post(f"{issuer}/device_authorization", data={"client_id": client}).json()
+        self._choose(asked["verification_uri_complete"], f"{issuer}/device")
+        form = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": asked["device_code"], "client_id": client}
+        return str(self.web.post(f"{issuer}/token", data=form).json()["access_token"])
+
+    def _choose(self, page: str, action: str) -> httpx2.Response:
+        text = self.web.get(page).text
+        return self._press(text, action)
+
+    def _press(self, text: str, action: str) -> httpx2.Response:
+        sub = next(value for value, name in re.findall(r'name="sub" value="([^"]+)"><strong>([^<]+)<', text) if self._is_me(value, name))
+        hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', text))
+        kept = {name: value.replace("&amp;", "&") for name, value in hidden.items()}
+        return self.web.post(action, data={**kept, "sub": sub}, headers={"Origin": self.settings.issuer})
+
+    def _is_me(self, _: str, name: str) -> bool:
+        return name.split()[0].lower() == self.email.split("@")[0]
+
+    def sign_in(self) -> None:
+        """Sign in at the pages, as a browser does."""
+        found = self.web.get(f"{self.settings.url}/sign-in")
+        found = self._press(found.text, f"{self.settings.issuer}/authorize")
+        assert str(found.url).startswith(self.settings.url), found.url
+
+    # --- the API ------------------------------------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
+        """Call the API and return the response.
+
+        Raises:
+            RefusedByApi: It answered with a problem.
+        """
+        answer = self._api.request(method, path, json=body, headers=headers)
+        if answer.status_code >= 400:
+            raise RefusedByApi(answer.json())
+        return answer
+
+    def get(self, path: str) -> Any:
+        """Return a record, or the items of a listing."""
+        found = self.call("GET", path).json()
+        return found["items"] if isinstance(found, dict) and set(found) == {"items", "count"} else found
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        """Change something and return the record as it stands."""
+        found = self.call("POST", path, body, **headers).json()
+        return found["record"] if isinstance(found, dict) and "record" in found else found
+
+    def wait(self, path: str, field: str, *wanted: str, seconds: float = 60) -> Any:
+        """Return the record at ``path`` once its ``field`` is one of ``wanted``."""
+        deadline = time.monotonic() + seconds
+        while (found := self.get(path))[field] not in wanted:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path}: {field} is {found[field]} after {seconds} s, not {' or '.join(wanted)}")
+            time.sleep(0.2)
+        return found
+
+    # --- the tunnel ---------------------------------------------------------------------------------------------------
+
+    def enter(self, tunnel: str) -> Lab:
+        """Enter a tunnel as a browser does: gateway, broker, ticket, gateway."""
+        origin = self.settings.tunnel_url(ids.label(tunnel))
+        found = self.web.get(f"{origin}/.sulku/enter")
+        if found.status_code != 200 or not str(found.url).startswith(f"{self.settings.gate_scheme}://gate."):
+            raise RefusedByApi({"code": "not-entered", "detail": f"{found.status_code} at {found.url}: {found.text[:300]}"})
+        return Lab(self, tunnel, origin)
+
+
+class Lab:
+    """JupyterLab in a tunnel, as seen through the gateway."""
+
+    def __init__(self, person: Person, tunnel: str, origin: str) -> None:
+        self.person, self.tunnel, self.origin = person, tunnel, origin
+        self.kernel = ""
+        self.session = uuid.uuid4().hex
+
+    def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Ask the tunnel's origin for something, with this person's cookies."""
+        headers = {"Origin": self.origin, **more.pop("headers", {})}
+        return self.person.web.request(method, f"{self.origin}{path}", headers=headers, follow_redirects=False, **more)
+
+    def start(self) -> None:
+        """Start a kernel."""
+        answer = self.request("POST", "/api/kernels", json={"name": "python3"})
+        assert answer.status_code == 201, (answer.status_code, answer.text[:500])
+        self.kernel = answer.json()["id"]
+
+    def run(self, code: str, seconds: float = 60) -> str:
+        """Run ``code`` in the kernel, over the websocket, and return what it printed; raises what it raised."""
+        return asyncio.run(asyncio.wait_for(self._run(code), seconds))
+
+    async def _run(self, code: str) -> str:
+        printed: list[str] = []
+        async with self.connected() as (socket, send):
+            wanted = await send(code)
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    raise ConnectionError(f"the gateway closed the socket: {socket.close_code} {message.extra}")
+                said = json.loads(message.data)
+                if said.get("parent_header", {}).get("msg_id") != wanted:
+                    continue
+                content = said["content"]
+                if said["msg_type"] == "stream":
+                    printed.append(content["text"])
+                elif said["msg_type"] == "error":
+                    raise RuntimeError("\n".join(content["traceback"])[-3000:])
+                elif said["msg_type"] == "status" and content["execution_state"] == "idle":
+                    return "".join(printed)
+        raise ConnectionError(f"the gateway closed the socket: {socket.close_code}")
+
+    def connected(self) -> Connected:
+        """Return an open kernel socket as an async context."""
+        return Connected(self)
+
+
+class Connected:
+    """An open websocket to the kernel: gives the socket and a function that sends code and returns its message id."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    async def __aenter__(self) -> tuple[aiohttp.ClientWebSocketResponse, Any]:
+        lab = self.lab
+        host = lab.origin.split("//", 1)[1]
+        jar = lab.person.web.cookies.jar
+        cookies = "; ".join(f"{one.name}={one.value}" for one in jar if host.split(":")[0] == one.domain.lstrip("."))
+        self.http = aiohttp.ClientSession()
+        url = f"ws://127.0.0.1:{host.rsplit(':', 1)[1]}/api/kernels/{lab.kernel}/channels?session_id={lab.session}"
+        headers = {"Host": host, "Cookie": cookies, "Origin": lab.origin}
+        self.socket = await self.http.ws_connect(url, headers=headers, max_msg_size=0)
+
+        async def send(code: str) -> str:
+            identity = uuid.uuid4().hex
+            header = {"msg_id": identity, "msg_type": "execute_request", "username": "", "session": lab.session, "version": "5.3", "date": ""}
+            content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
+            await self.socket.send_json({"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell", "buffers": []})
+            return identity
+
+        return self.socket, send
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.socket.close()
+        await self.http.close()

@@ -1,0 +1,368 @@
+"""The whole main job as seven steps, each by the people who do it, through the doors that they use. Demo and tests run the same."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sulku import ids
+from tests.stories.installation import Installation
+from tests.stories.person import Lab, Person, RefusedByApi
+
+NOTEBOOK = Path(__file__).with_name("notebook.py")  # what the researcher runs, cell by cell
+
+
+@dataclass
+class Told:
+    """One line of the story: who did what, what policy or the lock said of it, and how long it took."""
+
+    step: int
+    who: str
+    what: str
+    said: str
+    seconds: float
+
+
+@dataclass
+class Story:
+    """Runs the steps in order, on one installation; ``tell`` hears each line as it happens."""
+
+    at: Installation
+    tell: Callable[[Told], None] = lambda told: None
+    told: list[Told] = field(default_factory=list)
+    step: int = 0
+    datasets: dict[str, str] = field(default_factory=dict)
+    application: str = ""
+    permit: str = ""
+    tunnel: str = ""
+    release: str = ""
+    bundle: bytes = b""
+
+    def __post_init__(self) -> None:
+        self._people: dict[str, Person] = {}
+
+    def who(self, name: str) -> Person:
+        """Return a signed-in person by their first name."""
+        if name not in self._people:
+            address = {"ada": "uni", "aki": "uni", "sten": "uni", "tove": "audit", "olli": "ops"}.get(name, "register")
+            self._people[name] = self.at.person(f"{name}@{address}.example")
+        return self._people[name]
+
+    def line(self, who: str, what: str, do: Callable[[], Any], said: Callable[[Any], str] | str = "") -> Any:
+        """Do something and tell it; what it returns is passed on."""
+        began = time.monotonic()
+        found = do()
+        told = Told(self.step, who, what, said(found) if callable(said) else said, time.monotonic() - began)
+        self.told.append(told)
+        self.tell(told)
+        return found
+
+    def refused(self, who: str, what: str, do: Callable[[], Any], *codes: str) -> str:
+        """Try something that must be refused, with one of ``codes`` (its code or one of its reasons); return which."""
+
+        def attempt() -> str:
+            try:
+                done = do()
+            except RefusedByApi as error:
+                found = {error.code, *error.problem.get("reasons", ()), error.problem.get("rule", "")}
+                match = found & set(codes)
+                assert match, f"{what}: refused as {found}, not as {codes}: {error.problem}"
+                return min(match)
+            raise AssertionError(f"{what}: was not refused but gave {str(done)[:300]}")
+
+        return self.line(who, what, attempt, lambda code: f"refused: {code}")  # type: ignore[no-any-return]
+
+    # --- 1 ------------------------------------------------------------------------------------------------------------
+
+    def catalogue(self) -> None:
+        """Three real datasets are catalogued."""
+        self.step = 1
+        self.datasets = self.line("Maria (steward)", "catalogues three clinical datasets", self.at.catalogue, lambda all_: ", ".join(all_))
+        for one in self.who("ada").get("/datasets"):
+            edition = one["editions"][0]
+            self.line("anybody", f"reads of {one['name']}", lambda: None, f"{edition['persons']:,} persons, {len(edition['variables'])} variables")
+
+    # --- 2 ------------------------------------------------------------------------------------------------------------
+
+    def apply(self) -> None:
+        """A researcher applies; two stewards without a conflict decide; the outcome is a signed permit."""
+        self.step = 2
+        ada, aki, maria, bo, sten = (self.who(name) for name in ("ada", "aki", "maria", "bo", "sten"))
+        today = datetime.now(UTC).date()
+        answers = {
+            "title": "Free light chains and survival",
+            "purpose": "Whether a high concentration of free light chain foretells death in older people, so that they are seen earlier.",
+            "basis": "Secondary Use Act 552/2019, section 38",
+            "outputs": "Tables of counts by sex and age, a survival table and a regression.",
+            "people": [aki.id],
+            "datasets": [
+                {"dataset": self.datasets["flchain"], "version": "1", "variables": ["person", "age", "sex", "kappa", "lambda", "futime", "death"]},
+                {"dataset": self.datasets["whas500"], "version": "1", "variables": ["person", "age", "gender", "lenfol", "fstat"]},
+            ],
+            "starts": (today - timedelta(days=1)).isoformat(),
+            "ends": (today + timedelta(days=300)).isoformat(),
+        }
+        key = {"Idempotency-Key": "story-application"}
+        made = self.line("Ada (researcher)", "drafts an application", lambda: ada.post("/applications", answers, **key), lambda one: one["id"])
+        self.application = made["id"]
+        again = ada.post("/applications", answers, **key)
+        assert again["id"] == self.application, "the same request twice made two applications"
+        path = f"/applications/{self.application}"
+        self.line("Ada (researcher)", "sends it to the stewards", lambda: ada.post(f"{path}/submit"), lambda one: f"round {one['round']}")
+        self.refused("Sten (steward)", "would decide: same employer", lambda: sten.post(f"{path}/judge", _yes()), "same-organisation")
+        self.refused("Ada (researcher)", "would approve her own", lambda: ada.post(f"{path}/judge", _yes()), "role-not-allowed")
+        self.line("Maria (steward)", "approves", lambda: maria.post(f"{path}/judge", _yes()), lambda one: f"{one['state']}: one of two")
+        self.refused("Maria (steward)", "would approve twice", lambda: maria.post(f"{path}/judge", _yes()), "judged-already", "rule")
+        decided = self.line("Bo (steward)", "approves", lambda: bo.post(f"{path}/judge", _yes()), lambda one: f"{one['state']}: two of two")
+        self.permit = decided["permit"]
+        found = ada.get(f"/permits/{self.permit}")
+        self.line("Ada (researcher)", "reads her permit", lambda: found, lambda one: f"{one['id']}, {one['state']}, signed")
+
+    # --- 3 ------------------------------------------------------------------------------------------------------------
+
+    def open(self) -> Lab:
+        """The researcher opens a tunnel: proved closed, then the data, then she enters."""
+        self.step = 3
+        ada = self.who("ada")
+        asked = {"permit": self.permit, "minutes": 60}
+        self.refused("Ada (researcher)", "asks for ten hours", lambda: ada.post("/tunnels", {**asked, "minutes": 600}), "minutes", "too-long", "minutes-out-of-range", "rule")
+        self.refused("Maria (steward)", "asks for a tunnel", lambda: self.who("maria").post("/tunnels", asked), "role-not-allowed")
+        self.tunnel = self.line("Ada (researcher)", "asks for a tunnel of an hour", lambda: ada.post("/tunnels", asked), lambda one: one["id"])["id"]
+        self.line(
+            "sulku",
+            "proves it closed, mounts the data, starts JupyterLab",
+            lambda: ada.wait(f"/tunnels/{self.tunnel}", "state", "open", "closing", "closed"),
+            lambda one: f"{one['state']} until {one['deadline']}",
+        )
+        assert ada.get(f"/tunnels/{self.tunnel}")["state"] == "open", self.at.running.tail("broker")
+        ada.sign_in()
+        lab = self.line("Ada (researcher)", "enters by a single-use ticket", lambda: ada.enter(self.tunnel), "shell page of the gateway")
+        self.line("Aki (researcher)", "would enter Ada's tunnel", lambda: self._stranger(lab), lambda code: f"refused: {code}")
+        return lab  # type: ignore[no-any-return]
+
+    def _stranger(self, lab: Lab) -> str:
+        aki = self.who("aki")
+        aki.sign_in()
+        try:
+            aki.enter(self.tunnel)
+        except RefusedByApi as error:
+            assert lab.request("GET", "/api/kernels").status_code == 200, "the owner cannot reach her own tunnel"
+            return str(error.code)
+        raise AssertionError("Aki entered Ada's tunnel")
+
+    # --- 4 ------------------------------------------------------------------------------------------------------------
+
+    def analyse(self, lab: Lab) -> None:
+        """A real notebook on a real kernel; then every way out is tried and refused."""
+        self.step = 4
+        self.line("Ada (researcher)", "starts a kernel", lab.start, "over the websocket, through the gateway")
+        for number, cell in enumerate(NOTEBOOK.read_text().split("# %%")[1:], 1):
+            title = cell.split("\n", 1)[0].strip()
+            self.line("Ada (researcher)", f"cell {number}: {title}", lambda cell=cell: lab.run(cell.split("\n", 1)[1]), lambda text: text.strip().splitlines()[-1][:100])
+        for what, code in INSIDE:
+            self.line("Ada (researcher)", f"tries from inside: {what}", lambda code=code: lab.run(_attempt(code)), _refused_inside)
+        for what, method, path in OUTSIDE:
+            self.line("Ada (researcher)", f"tries through the gateway: {what}", lambda m=method, p=path: lab.request(m, p).status_code, _refused_outside)
+        self.line("Ada (researcher)", "floods display data", lambda: self._flood(lab), lambda text: f"cut: {text}")
+        self.line("sulku", "has every attempt in the ledger", self._attempts_recorded, lambda count: f"{count} refusals of the gateway")
+
+    def _flood(self, lab: Lab) -> str:
+        left = int(self.who("ada").get(f"/tunnels/{self.tunnel}")["budget"])
+        code = f"from IPython.display import display, HTML\nfor n in range({left // 2**21 + 40}): display(HTML('x' * 2**21))"
+        try:
+            lab.run(code, 120)
+        except (ConnectionError, TimeoutError) as error:
+            return str(error)[:80]
+        raise AssertionError("the flood was let through")
+
+    def _attempts_recorded(self) -> int:
+        tove = self.who("tove")
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = tove.get(f"/ledger/entries?record={self.tunnel}&type=refusal.recorded&most=200")["entries"]
+            if len(found) >= len(OUTSIDE):
+                return len(found)
+            time.sleep(0.5)
+        raise AssertionError(f"only {len(found)} of {len(OUTSIDE)} attempts are in the ledger")
+
+    # --- 5 ------------------------------------------------------------------------------------------------------------
+
+    def release_results(self, lab: Lab) -> None:
+        """Outputs are submitted from inside; a small cell is found and returned; the corrected version is reviewed blind and released."""
+        self.step = 5
+        ada, maria, bo, cai = (self.who(name) for name in ("ada", "maria", "bo", "cai"))
+        maria_tops = {"bytes": 50 * 2**20, "reason": "The demonstration spent the budget on purpose."}
+        self.line("Maria (steward)", "tops the egress budget up", lambda: maria.post(f"/tunnels/{self.tunnel}/top-up", maria_tops), "recorded")
+        lab = ada.enter(self.tunnel)
+        lab.start()
+        lab.run(SETUP)
+        self.line("Ada (researcher)", "submits a table from inside", lambda: lab.run(SUBMIT_FIRST), lambda text: text.strip()[-90:])
+        self.release = self._arrived(1)
+        path = f"/releases/{self.release}"
+        findings = self._inspected(path)
+        self.line("sulku", "checks and rebuilds it in isolation", lambda: findings, lambda all_: f"{len(all_)} findings, first: {all_[0]['code']}")
+        assert any(one["severity"] == "block" for one in findings), findings
+        no = lambda person: person.post(f"{path}/judge", {"marks": self._marks(person, path, "change", "small-count")})  # noqa: E731
+        self.line("Maria (steward)", "asks for a change: small-count", lambda: no(maria), "blind")
+        hidden = bo.get(path)["reviews"]
+        assert not hidden, "Bo sees Maria's verdict before giving his own"
+        self.line("Bo (steward)", "asks for a change, not seeing hers", lambda: no(bo), "blind")
+        back = {"release": False, "points": ["Merge the oldest ages: some cells have fewer than ten persons."]}
+        self.line("Bo (steward)", "consolidates: returned", lambda: bo.post(f"{path}/consolidate", back), lambda one: ", ".join(one["reasons"]))
+        self.line("Ada (researcher)", "submits the corrected table and a plot", lambda: lab.run(SUBMIT_SECOND.replace("RELEASE", self.release)), lambda text: text.strip()[-90:])
+        self._arrived(2)
+        self._inspected(path)
+        yes = lambda person: person.post(f"{path}/judge", {"marks": self._marks(person, path, "approve", None)})  # noqa: E731
+        self.refused("Aki (researcher)", "would judge his own group's", lambda: yes(self.who("aki")), "role-not-allowed", "not-found")
+        self.line("Bo (steward)", "approves every file", lambda: yes(bo), "blind")
+        self.line("Cai (steward)", "approves every file", lambda: yes(cai), "blind")
+        self.line("Cai (steward)", "consolidates: let out", lambda: cai.post(f"{path}/consolidate", {"release": True, "points": []}), lambda one: one["state"])
+        out = self.line("sulku", "signs the manifest and delivers", lambda: ada.wait(path, "state", "released"), lambda one: f"{len(one['items'])} files")
+        for item in out["items"]:
+            answer = ada.call("GET", f"{path}/files/{item['output']}")
+            self.line("Ada (researcher)", f"fetches {item['name']} outside", lambda answer=answer: answer, lambda got: f"{len(got.content):,} bytes")
+
+    def _arrived(self, round_: int) -> str:
+        ada = self.who("ada")
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            for one in ada.get("/releases"):
+                if one["tunnel"] == self.tunnel and one["round"] == round_ and one["state"] == "submitted":
+                    return str(one["id"])
+            time.sleep(0.3)
+        raise TimeoutError(f"no submission arrived: {self.at.running.tail('gateway')}")
+
+    def _inspected(self, path: str) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + 40
+        ada = self.who("ada")
+        while any(item["blocked"] is None for item in ada.get(path)["items"]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not inspected: {self.at.running.tail('broker')}")
+            time.sleep(0.3)
+        return [finding for one in ada.get(f"{path}/outputs") for finding in one["findings"]]
+
+    def _marks(self, person: Person, path: str, verdict: str, reason: str | None) -> list[dict[str, Any]]:
+        try:
+            items = person.get(path)["items"]
+        except RefusedByApi:
+            items = self.who("ada").get(path)["items"]
+        return [{"output": one["output"], "rebuilt": one["rebuilt"], "verdict": verdict, "reason": reason, "comment": ""} for one in items]
+
+    # --- 6 ------------------------------------------------------------------------------------------------------------
+
+    def wait_for_deadline(self, tunnel: str, person: str) -> None:
+        """The deadline passes: sockets cut, kernel dead, mount gone, and a later request gets a page that says so."""
+        self.step = 6
+        whose = self.who(person)
+        deadline = datetime.fromisoformat(whose.get(f"/tunnels/{tunnel}")["deadline"])
+        time.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
+        ended = self.line(
+            "the clocks", "end the tunnel at its deadline", lambda: whose.wait(f"/tunnels/{tunnel}", "state", "closed", seconds=15), lambda one: one["cause"]
+        )
+        late = (datetime.fromisoformat(ended["ended_at"]) - deadline).total_seconds()
+        assert late <= 2, f"the workspace lived {late} s past its deadline"
+        origin = self.at.settings.tunnel_url(ids.label(tunnel))
+        page = self.line("anybody", "asks the tunnel's address again", lambda: whose.web.get(f"{origin}/lab"), lambda got: f"{got.status_code}: says that it has ended")
+        assert page.status_code in {403, 404, 410}, page.status_code
+
+    # --- 7 ------------------------------------------------------------------------------------------------------------
+
+    def audit(self, scratch: Path) -> None:
+        """The auditor verifies everything offline, replays a decision, and one changed byte is named."""
+        self.step = 7
+        tove = self.who("tove")
+        self.bundle = self.line("Tove (auditor)", "exports the ledger", lambda: tove.call("GET", "/ledger/bundle").content, lambda data: f"{len(data):,} bytes")
+        path = scratch / "ledger.bundle"
+        path.write_bytes(self.bundle)
+        done = self.at.cli("ledger", "verify", str(path), home=scratch)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.line("Tove (auditor)", "verifies it offline, with the client alone", lambda: None, (done.stdout + done.stderr).strip().splitlines()[-1][:90])
+        entries = tove.get("/ledger/entries?type=tunnel.requested")["entries"]
+        decision = entries[0]["clearance"]["decision"]
+        again = self.line("Tove (auditor)", "replays the decision to open the tunnel", lambda: tove.post("/ledger/replays", {"decision": decision}), lambda one: "same, bit for bit" if one["same"] else "DIFFERENT")
+        assert again["same"], again
+        index = entries[0]["index"]
+        path.write_bytes(self._changed(index))
+        done = self.at.cli("ledger", "verify", str(path), home=scratch)
+        said = done.stdout + done.stderr
+        assert done.returncode == 7, (done.returncode, said)
+        assert str(index) in said and self.tunnel[:8] in said, said
+        self.line("Tove (auditor)", f"changes one byte of record {index} and verifies", lambda: None, f"exit 7, names record {index}")
+
+    def _changed(self, index: int) -> bytes:
+        """Return the bundle with one byte of record ``index`` changed and the zip file intact."""
+        out = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(self.bundle)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as new:
+            for info in old.infolist():
+                data = old.read(info)
+                if info.filename.startswith("tile/entries/") and f'"index":{index},'.encode() in data:
+                    at = data.index(f'"index":{index},'.encode())
+                    at = data.index(b'"at":"20', data.rindex(b'{"at"', 0, at) if b'{"at"' in data[:at] else 0) + 8
+                    data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+                new.writestr(info, data)
+        return out.getvalue()
+
+
+def _yes() -> dict[str, str]:
+    return {"verdict": "approve", "reason": ""}
+
+
+def _attempt(code: str) -> str:
+    return f"try:\n    {code}\n    print('GOT OUT')\nexcept BaseException as error:\n    print('refused', type(error).__name__, error)"
+
+
+def _refused_inside(text: str) -> str:
+    assert "GOT OUT" not in text and "refused" in text, text
+    return text.strip().splitlines()[-1][:80]
+
+
+def _refused_outside(status: int) -> str:
+    assert status in {400, 403, 404, 405, 410, 429}, f"the gateway answered {status}"
+    return f"refused: {status}"
+
+
+INSIDE = (
+    ("a socket to the internet", "import socket; socket.create_connection(('192.0.2.1', 80), 3)"),
+    ("a socket to the host", "import socket; socket.create_connection(('127.0.0.1', 22), 3)"),
+    ("a look-up in DNS", "import socket; socket.getaddrinfo('example.org', 80)"),
+    ("writing to the dataset", "open('/data/flchain/flchain.csv', 'a').write('x')"),
+    ("removing the dataset", "import os; os.remove('/data/flchain/flchain.csv')"),
+)
+OUTSIDE = (
+    ("a file download", "GET", "/files/table.csv?download=1"),
+    ("the contents API, as bytes", "GET", "/api/contents/table.csv?content=1&format=base64"),
+    ("nbconvert", "GET", "/nbconvert/html/analysis.ipynb?download=true"),
+    ("the viewer", "GET", "/view/table.csv"),
+    ("a terminal", "POST", "/api/terminals"),
+    ("a kernelspec's files", "GET", "/kernelspecs/leak/data.bin"),
+    ("a path that climbs", "GET", "/static/..%2f..%2fetc/passwd"),
+)
+SETUP = "import pandas as pd, os\nos.chdir('/home/researcher')\nflchain = pd.read_csv('/data/flchain/flchain.csv')\n"
+SUBMIT_FIRST = """
+import sulku_outbox
+ages = pd.cut(flchain.age, [49, 59, 69, 79, 89, 94, 99, 120], labels=["50-59", "60-69", "70-79", "80-89", "90-94", "95-99", "100-"])
+table = flchain.groupby([ages, "sex"], observed=False).person.nunique().unstack().rename_axis("age", axis=0).reset_index()
+table.to_csv("persons.csv", index=False)
+print(sulku_outbox.submit(["persons.csv"], title="Persons by sex and age", context="Counts of distinct persons in flchain."))
+"""
+SUBMIT_SECOND = """
+import matplotlib; matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+ages = pd.cut(flchain.age, [49, 59, 69, 79, 120], labels=["50-59", "60-69", "70-79", "80-"])
+table = flchain.groupby([ages, "sex"], observed=False).person.nunique().unstack().rename_axis("age", axis=0).reset_index()
+table.to_csv("persons.csv", index=False)
+table.set_index("age").plot.bar(); plt.ylabel("persons"); plt.tight_layout(); plt.savefig("ages.png", dpi=100)
+print(sulku_outbox.submit(["persons.csv", "ages.png"], title="Persons by sex and age", context="Counts of distinct persons, oldest merged.", answers="RELEASE"))
+"""
+
+
+def dumps(told: list[Told]) -> str:
+    """Return the story as JSON lines, for whoever compares runs."""
+    return "\n".join(json.dumps(one.__dict__) for one in told)

@@ -1,0 +1,41 @@
+"""Chromium, the accessibility checker, and a site that serves every sample page."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.web.pages.gallery import app
+from tests.web.rig import served
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The checker's source, injected by evaluation so that the pages' own content policy stays as it is."""
+    source = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    assert source.is_file(), "run `npm ci` first"
+    return source.read_text()
+
+
+@pytest.fixture(scope="session")
+def gallery() -> Iterator[str]:
+    """The address of a site with every sample page."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    with served(app(), listening):
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"

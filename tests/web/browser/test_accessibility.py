@@ -1,0 +1,99 @@
+"""Every page, in both themes and at two widths: no violation that a machine can find, and what a machine cannot find by axe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.web.pages.samples import PAGES
+
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+FOUND = "async tags => (await axe.run({runOnly: tags})).violations.map(v => [v.id, v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))])"
+SMALL = """() => [...document.querySelectorAll("a, button, select, summary, input:not([type=hidden])")].filter(e => {
+  const box = e.getBoundingClientRect(), inline = getComputedStyle(e).display === "inline";
+  return box.width && !inline && (box.width < 24 || box.height < 24) && !e.closest(".skip");
+}).map(e => e.outerHTML.slice(0, 120))"""
+
+
+def opened(chromium: Browser, address: str, *, width: int = 1280, scheme: str = "light", **more: Any) -> Page:
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(address)
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 320])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_violation(chromium: Browser, gallery: str, axe: str, name: str, width: int, scheme: str) -> None:
+    page = opened(chromium, f"{gallery}/sample/{name}", width=width, scheme=scheme)
+    page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    page.evaluate(axe)
+    assert page.evaluate(FOUND, TAGS) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert page.evaluate(SMALL) == []
+    page.context.close()
+
+
+def test_the_checker_finds_what_is_wrong(chromium: Browser, gallery: str, axe: str) -> None:
+    page = opened(chromium, f"{gallery}/sample/front")
+    page.evaluate("() => document.querySelector('main').insertAdjacentHTML('beforeend', '<img src=x><button></button>')")
+    page.evaluate(axe)
+    assert {found for found, _ in page.evaluate(FOUND, TAGS)} >= {"image-alt", "button-name"}
+
+
+def test_the_first_tab_skips_to_the_main_content(chromium: Browser, gallery: str) -> None:
+    page = opened(chromium, f"{gallery}/sample/work")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the main content"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_focus_goes_to_the_problem_even_without_scripts(chromium: Browser, gallery: str, scripts: bool) -> None:
+    page = opened(chromium, f"{gallery}/sample/section-project", java_script_enabled=scripts)
+    page.wait_for_timeout(300)
+    assert page.locator("#problems:focus").count() == 1
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("#field-title:target").count() == 1
+
+
+def test_times_are_shown_in_the_readers_zone_and_kept_in_utc(chromium: Browser, gallery: str) -> None:
+    page = opened(chromium, f"{gallery}/sample/release", timezone_id="Europe/Helsinki", locale="en-GB")
+    time = page.locator("footer time").first
+    assert "12:00" in (time.text_content() or "")
+    assert time.get_attribute("title") == "22 November 2026 at 10:00 UTC"
+
+
+def test_without_a_script_times_and_countdowns_still_say_something(chromium: Browser, gallery: str) -> None:
+    page = opened(chromium, f"{gallery}/sample/tunnel", java_script_enabled=False)
+    assert "22 November 2026 at 11:30 UTC" in page.locator("main").inner_text()
+    assert page.locator(".clock").inner_text() == "1 hour 30 minutes"
+
+
+def test_the_countdown_counts_and_is_not_read_out_every_second(chromium: Browser, gallery: str) -> None:
+    page = opened(chromium, f"{gallery}/sample/tunnel")
+    page.clock.install()
+    page.reload()
+    page.clock.run_for(31 * 60 * 1000)
+    assert page.locator(".clock").inner_text() == "59 minutes"
+    assert page.locator("#clock-said").text_content() == ""
+    page.clock.run_for(45 * 60 * 1000)
+    assert page.locator("#clock-said").text_content() == "15 minutes left. Save your work."
+
+
+def test_pages_break_no_rule_of_their_own_policy(chromium: Browser, gallery: str) -> None:
+    context = chromium.new_context()
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    for name in PAGES:
+        page.goto(f"{gallery}/sample/{name}")
+    assert said == []
+    context.close()
