@@ -45,6 +45,7 @@ def init(
     (state / "spool").mkdir(mode=0o700, exist_ok=True)
     migrate.upgrade(Database(wiring.database_url(found)))
     wired = wiring.wire(found)
+    wiring.publish(wired)
     for one in person:
         role, name, email, organisation = (*one.split(":", 3), "", "", "")[:4]
         ends = now + timedelta(days=365) if role == Role.AUDITOR else None

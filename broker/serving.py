@@ -23,7 +23,7 @@ from broker.web.app import Check, create_app
 from broker.web.identity import Identity, Sealer
 from broker.web.issuer import StandIn, create_issuer
 from broker.web.pages import render
-from broker.wiring import Wired, database_url, wire
+from broker.wiring import Wired, database_url, publish, wire
 from broker.worker.celery_app import Relay, make_app
 from broker.worker.handlers import Neighbours, Watch, handlers
 from broker.worker.loop import Worker
@@ -42,6 +42,7 @@ def serve(settings: Settings) -> None:
     """
     wired = wire(settings)
     migrate.require_current(wired.store.database)
+    publish(wired)
     wired.sandbox.require_isolation()  # refuse to run where nobody can be isolated; before any thread, as it forks
     relying = RelyingParty(
         settings.issuer,

@@ -59,9 +59,7 @@ class Settings(BaseSettings):
     effects: Literal["embedded", "celery"] = Field("embedded", description="Who does the effects: this process, or Celery.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's Redis, without a password.")
     redis_password_file: Path | None = Field(None, description="File with the password of Redis.")
-    workspace: Path = Field(
-        Path("~/.cache/sulku/workspace"), description="Environment that workspaces run (JupyterLab, pandas and so on)."
-    )
+    workspace: Path = Field(Path("~/.cache/sulku/workspace"), description="Environment that workspaces run (JupyterLab, pandas and so on).")
     image: Path = Field(Path("hub/images/python"), description="Folder of the programs that run inside a workspace.")
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from broker.adapters.policy_regorus import RegorusPolicy
 from broker.adapters.sandbox import Sandbox
 from broker.adapters.vault import FileVault
 from broker.flows import mounts, notices
-from broker.settings import Settings
+from broker.settings import Mode, Settings
 from broker.store.archive import Archive
 from broker.store.store import SqlStore
 from sulku.crypto import seal
@@ -110,7 +110,7 @@ def wire(settings: Settings) -> Wired:
     keys = FileKeys(state / "keys", ORIGIN)
     store = SqlStore(database_url(settings), state / "spool" / "late.jsonl")
     blobs = FileBlobs(state / "blobs")
-    rules = policy.read(settings.policies)
+    rules = policy.read(settings.policies, profile="strict" if settings.mode is Mode.PRODUCTION else None)
     kept = state / "policies" / f"{rules.sha256}.json"
     if not kept.exists():  # every bundle that was ever in force, so that its decisions can be replayed
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,6 +134,16 @@ def wire(settings: Settings) -> Wired:
         tokens=tokens,
         workspace_secret=secret(state / "secrets" / "workspace", seal.token()),
     )
+
+
+def publish(wired: Wired) -> None:
+    """Give our rules to an OPA server in demo mode; in production it loads its bundle itself, and is compared with ours.
+
+    Raises:
+        PolicyUnavailableError: The server does not take them.
+    """
+    if isinstance(wired.ports.policy, OpaPolicy) and wired.settings.mode is Mode.DEMO:
+        wired.ports.policy.publish()
 
 
 def _policy(settings: Settings, rules: Any) -> Policy:

@@ -10,9 +10,7 @@ from hub.settings import token
 from sulku.errors import BrokerUnavailableError, RelayedRefusalError
 
 
-async def ask(
-    socket: str, token_file: str, method: str, path: str, body: object = None, *, patience: float = 10.0
-) -> dict[str, Any]:
+async def ask(socket: str, token_file: str, method: str, path: str, body: object = None, *, patience: float = 10.0) -> dict[str, Any]:
     """Return the JSON object that ``method path`` on ``socket`` is answered with; empty for 204.
 
     Raises:

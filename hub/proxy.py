@@ -11,7 +11,7 @@ from traitlets import Unicode
 from hub.neighbours import ask
 
 
-class GatewayProxy(Proxy):
+class GatewayProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
     """Write the hub's routes to the gateway's control socket.
 
     Raises:

@@ -12,7 +12,7 @@ from sulku import ids
 from sulku.errors import BrokerUnavailableError, InvalidInputError, RelayedRefusalError
 
 
-class BrokerSpawner(Spawner):
+class BrokerSpawner(Spawner):  # type: ignore[misc]  # JupyterHub has no types
     """Start, watch and stop the tunnel that the server's name says."""
 
     broker_socket = Unicode(config=True, help="The broker's internal socket.")
@@ -45,7 +45,7 @@ class BrokerSpawner(Spawner):
             return 0 if error.status in {404, 410} else None
         return None if answer.get("running") else 0
 
-    async def stop(self, now: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 JupyterHub calls it so
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002, FBT002 JupyterHub calls it so
         """Have the broker end the tunnel. If it is away the tunnel's other clocks end it."""
         try:
             await self._ask("POST", "/stop")
@@ -57,6 +57,4 @@ class BrokerSpawner(Spawner):
             tunnel = ids.from_label(self.name)
         except InvalidInputError as error:
             raise SpawnException(str(error), reason="policy", status_code=404) from error
-        return await ask(
-            self.broker_socket, self.broker_token_file, method, f"/internal/hub/tunnels/{tunnel}{path}", patience=patience
-        )
+        return await ask(self.broker_socket, self.broker_token_file, method, f"/internal/hub/tunnels/{tunnel}{path}", patience=patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -30,7 +31,7 @@ def inhabitants(pid_namespace: int, mount_namespace: int = 0) -> list[int]:
             continue
         for kind, name in wanted.items():
             try:
-                if os.readlink(entry / "ns" / kind) == name:
+                if str((entry / "ns" / kind).readlink()) == name:
                     found.append(int(entry.name))
                     break
             except OSError:  # gone, or a zombie: it has left its namespaces
@@ -86,10 +87,10 @@ class Cage:
             held = {name: os.open(source, os.O_PATH | os.O_DIRECTORY) for name, source in sources.items()}
             linux.mount("tmpfs", STAGE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755,size=1m")
             for name, folder in held.items():
-                os.mkdir(f"{STAGE}/{name}")
+                Path(f"{STAGE}/{name}").mkdir()
                 linux.mount(f"/proc/self/fd/{folder}", f"{STAGE}/{name}", "", linux.MS_BIND)
                 os.close(folder)
-            os.mkdir(f"{STAGE}/home")
+            Path(f"{STAGE}/home").mkdir()
         except OSError as error:
             raise SandboxError(f"the workspace cannot be laid out: {error}") from error
         homes.attach(Path(self.plan.home) / homes.IMAGE, f"{STAGE}/home", self.uid)
@@ -150,7 +151,7 @@ class Cage:
             linux.die_with_parent(parent, signal.SIGKILL)  # after the ids: changing them would clear it
             for one in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
                 signal.signal(one, signal.SIG_DFL)  # Python ignores two of them, and exec would inherit that
-            os.execve(self._bwrap, ["bwrap", "--args", str(int(Fd.ARGUMENTS)), "--", *COMMAND], {})
+            os.execve(self._bwrap, ["bwrap", "--args", str(int(Fd.ARGUMENTS)), "--", *COMMAND], {})  # noqa: S606
         except BaseException as error:  # noqa: BLE001 a forked child must never return into its parent's code
             os.write(2, f"bwrap cannot start: {error}\n".encode())
         os._exit(126)
@@ -218,10 +219,8 @@ class Cage:
         time.sleep(0.05)
         said = ""
         if self.control is not None:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 said = ": " + os.read(self._errors, 65536)[-1500:].decode(errors="replace").strip()
-            except BlockingIOError:
-                pass
         if self.running():
             return "it still runs" + said
         return f"exit status {os.waitstatus_to_exitcode(self._wait_status or 0)}{said}"
@@ -255,10 +254,8 @@ class Cage:
         until = time.monotonic() + seconds
         while True:
             if self._init >= 0:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._init, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             if self.running() and (self._init < 0 or time.monotonic() > until - seconds / 2):
                 os.kill(self.bwrap_pid, signal.SIGKILL)
             left = self.processes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -49,13 +51,26 @@ def join(groups: tuple[Path, ...]) -> None:
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def remove(groups: tuple[Path, ...]) -> None:
-    """Remove ``groups`` if they are empty; a group that is not, stays and can be seen."""
+def members(groups: tuple[Path, ...]) -> set[int]:
+    """Return the processes in ``groups``: a proof of its own that a workspace is dead, or is not."""
+    found_in: set[int] = set()
     for group in groups:
-        try:
-            group.rmdir()
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            found_in |= {int(line) for line in (group / "cgroup.procs").read_text().split()}
+    return found_in
+
+
+def remove(groups: tuple[Path, ...], seconds: float = 1.0) -> None:
+    """Remove ``groups`` as soon as the kernel has let go of the dead in them; one that lives, stays and can be seen."""
+    until = time.monotonic() + seconds
+    for group in groups:
+        while group.is_dir():
+            try:
+                group.rmdir()
+            except OSError:
+                if members((group,)) or time.monotonic() > until:
+                    break
+                time.sleep(0.01)
 
 
 def found(name: str, root: Path = ROOT) -> tuple[Path, ...]:

@@ -66,7 +66,7 @@ def _make(image: Path, size: int, uid: int) -> None:
         with draft.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
             command = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", options, str(draft)]
-            subprocess.run(command, check=True, capture_output=True, env=_TOOLS, timeout=60)
+            subprocess.run(command, check=True, capture_output=True, env=_TOOLS, timeout=60)  # noqa: S603
             os.fsync(file.fileno())
         draft.rename(image)
     except (OSError, subprocess.SubprocessError) as error:
@@ -81,7 +81,7 @@ def attach(image: Path, target: str, uid: int) -> None:
         SandboxError: The kernel refuses it.
     """
     command = ["mount", "-n", "-t", "ext4", "-o", "loop,nosuid,nodev,noatime", str(image), target]
-    done = subprocess.run(command, capture_output=True, text=True, env=_TOOLS, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=_TOOLS, timeout=60, check=False)  # noqa: S603
     if done.returncode:
         raise SandboxError(f"the home cannot be mounted: {done.stderr.strip()[:200]}")
     folder = Path(target) / "researcher"

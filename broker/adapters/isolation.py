@@ -15,6 +15,13 @@ from broker.adapters import cgroups, linux, seccomp
 from broker.adapters.volumes import in_child
 from sulku.errors import SulkuError
 
+_NAMESPACES = (
+    "Allow user namespaces: sysctl kernel.unprivileged_userns_clone=1; on Ubuntu 24.04 and newer load the AppArmor "
+    "profile bwrap-userns-restrict."
+)
+_GROUPS = (
+    "Let the broker make control groups below /sys/fs/cgroup; without them each process is limited, not the workspace."
+)
 _VERSIONS = "import sys, importlib.metadata as m; print('jupyterlab', m.version('jupyterlab'), sys.version.split()[0])"
 _TOOLS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -45,18 +52,16 @@ def doctor(workspace_venv: Path, image_dir: Path, *, path: str | None = None) ->
         image_dir: Our own programs of the workspace.
         path: Where to look for bubblewrap, as in PATH; None is this process's own.
     """
-    bwrap = shutil.which("bwrap", path=path) or "bwrap"
+    bwrap = shutil.which("bwrap", path=path) or "/not/installed/bwrap"
     tries: tuple[tuple[str, bool, str, Callable[[], str]], ...] = (
         ("root", True, "Run the broker as root or with sudo; the workspaces themselves never run as root.", _root),
         ("linux", True, "Use Linux 5.12 or newer on x86_64 or aarch64.", _kernel),
         ("bubblewrap", True, "Install it: apt-get install bubblewrap.", lambda: _bubblewrap(bwrap)),
-        ("namespaces", True, "Allow user namespaces: sysctl kernel.unprivileged_userns_clone=1; on Ubuntu 24.04 and "
-         "newer load the AppArmor profile bwrap-userns-restrict.", lambda: _isolated(bwrap, [])),
+        ("namespaces", True, _NAMESPACES, lambda: _isolated(bwrap, [])),
         ("seccomp", True, "Use a kernel built with CONFIG_SECCOMP_FILTER.", lambda: _filtered(bwrap)),
         ("mount-api", True, "Use Linux 5.12 or newer, outside of an unprivileged container.", _mounts),
         ("home-image", True, "Install e2fsprogs and mount, and allow loop devices (modprobe loop).", _home),
-        ("memory-limit", False, "Let the broker make control groups below /sys/fs/cgroup; without them only each "
-         "process is limited, not the workspace.", _memory),
+        ("memory-limit", False, _GROUPS, _memory),
         ("shared-memory", True, "Mount a tmpfs on /dev/shm.", _shared),
         ("workspace", True, "Build the workspace's environment: make workspace.", lambda: _venv(workspace_venv)),
         ("image", True, "Install sulku with its hub folder.", lambda: _image(image_dir)),
@@ -74,7 +79,7 @@ def _check(name: str, needed: bool, remedy: str, attempt: Callable[[], str]) -> 
 def _run(command: list[str], *, pass_fds: tuple[int, ...] = ()) -> str:
     """Return what ``command`` printed; OSError with its complaint if it failed or hung for 10 s."""
     environment = {"PATH": _TOOLS}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         command, capture_output=True, text=True, timeout=10, env=environment, pass_fds=pass_fds, check=False
     )
     if done.returncode:
@@ -136,7 +141,7 @@ def _mounts() -> str:
             linux.lock_tree(tree)
             linux.attach_tree(tree, folder)
             try:
-                os.mkdir(f"{folder}/written")
+                Path(folder, "written").mkdir()
             except OSError:
                 return "read-only mounts can be moved in whole"
             raise OSError("a read-only mount could be written")
@@ -163,7 +168,7 @@ def _memory() -> str:
 def _shared() -> str:
     with tempfile.TemporaryFile(dir="/dev/shm") as file:
         file.write(b"1")
-    return "/dev/shm"
+    return "a tmpfs"
 
 
 def _venv(workspace_venv: Path) -> str:

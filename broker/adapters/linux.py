@@ -42,7 +42,7 @@ def setns(descriptor: int, flags: int) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """Mount, as mount(2); OSError if refused."""
+    """Attach ``source`` at ``target``, as the system call of that name; OSError if refused."""
     done = _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode())
     _check(done, f"mount {target}")
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from broker.adapters import cgroups
+from broker.adapters import cgroups, homes
 from broker.adapters.cage import inhabitants
+from broker.adapters.clock import monotonic
 from broker.adapters.isolation import Check, doctor
 from broker.adapters.supervisor import write_record
 from sulku import errors, ids
@@ -32,6 +38,8 @@ from sulku.plan import STAGE, Alive, EndRecord, MountProof, Volume, WorkspacePla
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
+GLANCE_SECONDS: Final = 1.0
+LOCK: Final = "lock"  # in a tunnel's folder; held by its supervisor for as long as it lives
 _LONGEST: Final = 107  # bytes of a unix socket's path
 _CODES: Final = {
     kind.code: kind
@@ -44,7 +52,8 @@ __all__ = ["Check", "Sandbox", "doctor"]
 class Sandbox:
     """Workspaces of this machine, each under a supervisor of its own that outlives the broker."""
 
-    MODULE: Final = "broker.adapters.supervisor"
+    MODULE = "broker.adapters.supervisor"
+    PATIENCE = STOP_SECONDS
 
     def __init__(
         self,
@@ -77,7 +86,7 @@ class Sandbox:
             raise ConfigurationError(f"the state folder's path is too long for sockets: {self._state}")
         for folder in (self._state, self._runs, self._endings):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.chmod(self._state, 0o700)
+        self._state.chmod(0o700)
 
     # --- before -----------------------------------------------------------------------------------------------------
 
@@ -122,14 +131,16 @@ class Sandbox:
             raise TunnelEndedError(f"{plan.tunnel} has ended")
         if status is not None:
             return typed(ClosureReport, self._ask(plan.tunnel, {"do": "closure"}, START_SECONDS))
-        run = self._run(plan.tunnel)
-        run.mkdir(mode=0o700)
+        run, lock = self._make_run(plan)
         order = {
-            "plan": plain(plan), "opened": stamp(opened), "milliseconds": left,
+            "plan": plain(plan), "opened": stamp(opened), "milliseconds": left, "boot": int(monotonic() * 1000),
             "bwrap": shutil.which("bwrap", path=self._path), "venv": str(self._venv), "image": str(self._image),
             "run": str(run), "state": str(self._state), "ended": str(self._endings), "neighbours": self._secrets(),
         }  # fmt: skip
-        answer = self._launch(run, order)
+        try:
+            answer = self._launch(run, order, lock)
+        finally:
+            os.close(lock)
         if "closure" not in answer:
             self._await_end(plan.tunnel)
             raise _error(answer)
@@ -138,14 +149,33 @@ class Sandbox:
             self._await_end(plan.tunnel)
         return report
 
-    def _launch(self, run: Path, order: dict[str, Any]) -> dict[str, Any]:
-        """Start a supervisor that is nobody's child and return its first line."""
+    def _make_run(self, plan: WorkspacePlan) -> tuple[Path, int]:
+        """Make the tunnel's folder, locked from its first moment, and return it with the lock.
+
+        Raises:
+            SandboxError: Somebody else starts this tunnel just now.
+        """
+        run = self._run(plan.tunnel)
+        draft = Path(tempfile.mkdtemp(prefix=".", dir=self._runs))
+        (draft / "home").write_text(plan.home)  # for whoever must look, should the supervisor be killed
+        lock = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            draft.rename(run)
+        except OSError as error:
+            os.close(lock)
+            shutil.rmtree(draft)
+            raise SandboxError(f"{plan.tunnel} is being started") from error
+        return run, lock
+
+    def _launch(self, run: Path, order: dict[str, Any], lock: int) -> dict[str, Any]:
+        """Start a supervisor that is nobody's child and holds ``lock``, and return its first line."""
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-        environment["PYTHONPATH"] = os.pathsep.join(part or os.getcwd() for part in sys.path)
+        environment["PYTHONPATH"] = os.pathsep.join(part or str(Path.cwd()) for part in sys.path)
         with (run / "log").open("wb") as log:
-            started = subprocess.Popen(
+            started = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", self.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                env=environment, cwd="/", start_new_session=True,
+                env=environment, cwd="/", start_new_session=True, pass_fds=(lock,),
             )  # fmt: skip
         try:
             line, _ = started.communicate(json.dumps(order).encode(), START_SECONDS)
@@ -221,9 +251,20 @@ class Sandbox:
         if status is None:
             raise TunnelEndedError(f"{tunnel} does not run here")
         try:
-            return typed(EndRecord, self._ask(tunnel, {"do": "stop"}, STOP_SECONDS))
+            return typed(EndRecord, self._ask(tunnel, {"do": "stop"}, self.PATIENCE))
+        except SandboxError:  # it hangs: the kernel ends the workspace with it
+            self._kill_supervisor(tunnel)
         except TunnelEndedError:
-            return self._await_end(tunnel)
+            pass
+        return self._await_end(tunnel)
+
+    def _kill_supervisor(self, tunnel: str) -> None:
+        """Kill the process that listens on the control socket, whichever that is by now."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+            caller.settimeout(GLANCE_SECONDS)
+            caller.connect(str(self._run(tunnel) / "ctl.sock"))
+            pid, _, _ = struct.unpack("iII", caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            os.kill(pid, signal.SIGKILL)
 
     def status(self, tunnel: str) -> Alive | EndRecord | None:
         """Return how ``tunnel`` fares: alive, how it ended, or None if it never ran here."""
@@ -232,9 +273,10 @@ class Sandbox:
         if not self._run(tunnel).exists():
             return self._record(tunnel)  # it may have ended between the two looks
         try:
-            return typed(Alive, self._ask(tunnel, {"do": "status"}))
-        except TunnelEndedError:
-            return self._await_end(tunnel)
+            return typed(Alive, self._ask(tunnel, {"do": "status"}, GLANCE_SECONDS))
+        except (SandboxError, TunnelEndedError):
+            busy = self._supervised(tunnel)
+            return Alive(tunnel, "busy", 0, 0) if busy and not self._record(tunnel) else self._await_end(tunnel)
 
     def ended(self) -> list[EndRecord]:
         """Return every end record that is not acknowledged, killed supervisors' tunnels included, oldest first."""
@@ -292,11 +334,10 @@ class Sandbox:
         """Return the end record that is being written, or write the one of a supervisor that was killed."""
         until = time.monotonic() + STOP_SECONDS
         while time.monotonic() < until:
-            if record := self._record(tunnel):
-                if not self._run(tunnel).exists():
-                    return record
-            elif not self._supervised(tunnel):
-                return self._settle(tunnel)
+            supervised = self._supervised(tunnel)  # first this, then the record: it is written before the lock goes
+            record = self._record(tunnel)
+            if not supervised:
+                return record or self._settle(tunnel)
             time.sleep(0.01)
         raise SandboxError(f"{tunnel} does not end")
 
@@ -307,23 +348,32 @@ class Sandbox:
             return {}
 
     def _supervised(self, tunnel: str) -> bool:
-        """Return whether a supervisor works in this tunnel's folder."""
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and os.readlink(entry / "cwd") == str(self._run(tunnel)):
-                    return True
-            except OSError:
-                continue
+        """Return whether a supervisor, or whoever starts one, holds this tunnel's folder."""
+        try:
+            lock = os.open(self._run(tunnel) / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
         return False
 
     def _settle(self, tunnel: str) -> EndRecord:
         """Record a tunnel whose supervisor was killed: the kernel took its processes and mounts; look that it did."""
         known, until = self._namespaces(tunnel), time.monotonic() + STOP_SECONDS / 2
         spaces = (known.get("pid-namespace", 0), known.get("mnt-namespace", 0))
-        while (left := len(inhabitants(*spaces))) and time.monotonic() < until:
+        groups = cgroups.found(tunnel)
+        while (left := len({*inhabitants(*spaces), *cgroups.members(groups)})) and time.monotonic() < until:
             time.sleep(0.01)
-        cgroups.remove(cgroups.found(tunnel))
-        record = EndRecord(tunnel, "crashed", self._now(), left, 0, True, "its supervisor was killed")
+        cgroups.remove(groups)
+        image = Path((self._run(tunnel) / "home").read_text()) / homes.IMAGE
+        while (mounts := len(homes.loops(image))) and time.monotonic() < until:
+            time.sleep(0.01)
+        why = "its supervisor was killed"
+        record = EndRecord(tunnel, "crashed", self._now(), left, mounts, image.is_file(), why)
         folder = os.open(self._endings, os.O_PATH | os.O_DIRECTORY)
         try:
             write_record(record, folder)

@@ -6,6 +6,7 @@ answers one line on standard output (the closure report, or why not), and then l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -42,11 +43,15 @@ class Supervisor:
     """One tunnel's life on this machine."""
 
     def __init__(self, order: dict[str, Any]) -> None:
-        """Read the order: ``plan``, ``opened`` (ISO 8601), ``milliseconds`` left, ``bwrap``, ``venv``, ``image``,
-        ``run`` (our folder), ``state`` (the broker's), ``ended`` (where the end record goes), ``neighbours``.
+        """Read the order.
+
+        Args:
+            order: ``plan``, ``opened`` (ISO 8601), ``milliseconds`` left at ``boot`` (milliseconds of the boot clock),
+                ``bwrap``, ``venv``, ``image``, ``run`` (our folder), ``state`` (the broker's), ``ended`` (where the end
+                record goes), ``neighbours`` (paths that must not be seen).
         """
         self.plan = typed(WorkspacePlan, order["plan"])
-        self._began = boot_clock()
+        self._began = order["boot"] / 1000  # when the broker looked at its clock, not when we got to run
         self._opened = datetime.fromisoformat(order["opened"])
         self._until = self._began + order["milliseconds"] / 1000
         self._order = order
@@ -87,7 +92,7 @@ class Supervisor:
     def _listen(self, name: str) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(name)  # relative to our folder: an absolute path may be too long for a socket address
-        os.chmod(name, 0o600)
+        Path(name).chmod(0o600)
         listener.listen(128)
         return listener
 
@@ -192,10 +197,8 @@ class Supervisor:
                 answer = {"code": error.code, "message": str(error)}
             except (OSError, ValueError, KeyError) as error:
                 answer = {"code": SandboxError.code, "message": f"{type(error).__name__}: {error}"}
-            try:
+            with contextlib.suppress(OSError):  # whoever asked is gone; what was done stays done
                 caller.sendall(json.dumps(plain(answer)).encode() + b"\n")
-            except OSError:
-                pass  # whoever asked is gone; what was done stays done
 
     def _do(self, request: dict[str, Any]) -> object:
         match request["do"]:
@@ -228,7 +231,7 @@ class Supervisor:
         kept = (Path(self.plan.home) / "home.ext4").is_file()
         self.record = EndRecord(self.plan.tunnel, self._cause or "crashed", at, left, mounts, kept, self._detail)
         write_record(self.record, self._ended)
-        for name in ("ws.sock", "ctl.sock", "namespaces.json", "canary", "canary.sock", "log"):
+        for name in ("ws.sock", "ctl.sock", "namespaces.json", "home", "lock", "canary", "canary.sock", "log"):
             Path(name).unlink(missing_ok=True)
         os.chdir("/")
         self._run.rmdir()
@@ -261,10 +264,8 @@ def _addresses() -> list[str]:
 
 def _answer(message: dict[str, Any]) -> None:
     """Answer the broker's one question and let go of its pipe; it may be dead, which changes nothing."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(1, json.dumps(plain(message)).encode() + b"\n")
-    except OSError:
-        pass
     silence = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):
         os.dup2(silence, number)

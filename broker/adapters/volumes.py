@@ -9,6 +9,7 @@ import signal
 import stat
 import unicodedata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from broker.adapters import linux
@@ -61,7 +62,7 @@ def survey(tree: int) -> int:
             if any(unicodedata.category(one) in {"Cc", "Cf", "Cs"} for one in name):
                 raise UnsafeFileError(f"a name with control or direction marks in {place!a}: {name!a}")
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise UnsafeFileError(f"not an ordinary file: {os.path.join(place, name)!a}")
+                raise UnsafeFileError(f"not an ordinary file in {place!a}: {name!a}")
             count += stat.S_ISREG(mode)
     return count
 
@@ -80,8 +81,7 @@ def _owner_map(owner: int, group: int, uid: int) -> int:
     os.read(ready[0], 1)
     try:
         for kind, inside in (("uid", owner), ("gid", group)):
-            with open(f"/proc/{child}/{kind}_map", "w") as table:
-                table.write(f"{inside} {uid} 1")
+            Path(f"/proc/{child}/{kind}_map").write_text(f"{inside} {uid} 1")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.kill(child, signal.SIGKILL)

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from broker.flows.act import Intent, act, command
-from broker.flows.see import about_self, show
+from broker.flows.see import show
 from broker.flows.tunnels import GATEWAY, WORKER
 from sulku import ids, outputs, releases
 from sulku.clearance import Clearance
 from sulku.codec import Plain
 from sulku.disclosure.files import safe_name
-from sulku.errors import InvalidInputError, NotFoundError, RuleError
+from sulku.errors import InvalidInputError, NotFoundError, RuleError, StaleError
 from sulku.events import Happened
 from sulku.outputs import Output
 from sulku.people import Actor
@@ -65,28 +65,34 @@ def inspect(ports: Ports, inspector: Inspector, profile: Mapping[str, Plain], ou
     seen = inspector.inspect(known.name, ports.blobs.get(known.sha256), dict(known.declared or {}), dict(profile))
     rebuilt = ports.blobs.put(seen.rebuilt) if seen.rebuilt else ""
     findings = tuple(finding.document() for finding in seen.findings)
-    blocked = not rebuilt or any(finding["severity"] == "block" for finding in findings)
-    summary = {**seen.summary, "text": seen.text} if getattr(seen, "text", "") else dict(seen.summary)
+    blocked = seen.blocked or not rebuilt
     event = outputs.Inspected(
         kind=seen.kind,
         media=seen.media_type,
         rebuilt=rebuilt,
         rebuilt_name=seen.rebuilt_name,
         findings=findings,
-        summary=_without_floats(summary),
+        summary=_without_floats({**seen.summary, "text": seen.text}),
         blocked=blocked,
         profile=str(profile.get("name", "")),
     )
-    holding = [one for one in ports.store.find("rel", state="submitted") if output in {item.output for item in one.items}]
+    holding = _holding(ports, output)
 
-    def decide(facts: Facts, _: Clearance, at: datetime) -> Sequence[Happened]:
+    def decide(facts: Facts, *_: object) -> Sequence[Happened]:
         outputs.MACHINE.after(facts[output].state, outputs.Move.INSPECT)
-        follow = [Happened(one.id, releases.ItemRebuilt(output, rebuilt, blocked)) for one in holding]
+        if _holding(ports, output) != holding:  # submitted meanwhile; the effect is done again and then sees it
+            raise StaleError(f"{output} was submitted while it was being inspected")
+        follow = [Happened(one, releases.ItemRebuilt(output, rebuilt, blocked)) for one in holding]
         return [Happened(output, event), *follow]
 
-    about = {f"release.{n}": one.id for n, one in enumerate(holding)}
+    about = {f"release.{n}": one for n, one in enumerate(holding)}
     receipt = act(ports, Intent(WORKER, "output.inspect", output, command("inspect", rebuilt=rebuilt), about), decide)
     return receipt.facts[output]  # type: ignore[no-any-return]
+
+
+def _holding(ports: Ports, output: str) -> list[str]:
+    """Return the releases under review that hold ``output``."""
+    return [one.id for one in ports.store.find("rel", state="submitted") if output in {item.output for item in one.items}]
 
 
 def _without_floats(summary: dict[str, Any]) -> dict[str, Plain]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from sulku import forms, ids, outputs, releases
 from sulku.clearance import Clearance
 from sulku.codec import Plain, stamp
 from sulku.crypto import seal
-from sulku.errors import DeniedError, IntegrityError, NotFoundError, RuleError
+from sulku.errors import DeniedError, IntegrityError, NotFoundError, RuleError, StaleError
 from sulku.events import Happened
 from sulku.ledger import canonical
 from sulku.outputs import Output
@@ -22,6 +23,7 @@ from sulku.ports import Facts, Ports, Receipt
 from sulku.releases import Item, Release, State
 from sulku.tunnels import Tunnel
 
+TRIES = 5  # to submit while the outputs' inspections are being recorded
 MOVES = {
     "release.judge": releases.Move.JUDGE,
     "release.retract": releases.Move.RETRACT,
@@ -67,8 +69,11 @@ def submit(ports: Ports, tunnel: str, title: str, context: str, frozen: tuple[st
         )
         return [Happened(target, submitted)]
 
-    receipt = act(ports, Intent(GATEWAY, wanted.ACTION, target, wanted, about), decide)
-    return receipt.facts[target]  # type: ignore[no-any-return]
+    intent = Intent(GATEWAY, wanted.ACTION, target, wanted, about)
+    for _ in range(TRIES):
+        with contextlib.suppress(StaleError):  # an output's inspection was recorded meanwhile: look again
+            return act(ports, intent, decide).facts[target]  # type: ignore[no-any-return]
+    return act(ports, intent, decide).facts[target]  # type: ignore[no-any-return]
 
 
 def _item(output: Output, tunnel: str) -> Item:
@@ -174,7 +179,7 @@ def fetch(ports: Ports, by: Actor, release: str, output: str) -> tuple[str, str,
     wanted = command("fetch", output=ids.parse(output, "out"))
     intent = Intent(by, "release.fetch", target, wanted, {**_about(ports, by, target), "output": output})
 
-    def decide(facts: Facts, _: Clearance, at: datetime) -> Sequence[Happened]:
+    def decide(facts: Facts, *_: object) -> Sequence[Happened]:
         now: Release = facts[target]
         if now.state is not State.RELEASED:
             raise RuleError("not-released", f"the release is {now.state}", "You are told when it can be fetched.")

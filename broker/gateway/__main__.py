@@ -30,9 +30,7 @@ async def serve(settings: Settings) -> None:
     gateway = Gateway(settings)
     public = web.ServerRunner(web.Server(gateway.handle, access_log=None))
     inner = web.AppRunner(
-        control.application(
-            secret(settings.control_token_file), gateway.routes, gateway.cut, gateway.health, gateway.metrics
-        ),
+        control.application(secret(settings.control_token_file), gateway.routes, gateway.cut, gateway.health, gateway.metrics),
         access_log=None,
     )
     await public.setup()
@@ -43,13 +41,10 @@ async def serve(settings: Settings) -> None:
             gateway.record.poll, gateway.record.watch, gateway.reports.write, gateway.reports.send, gateway.outbox.poll,
         )
     ]  # fmt: skip
-    Path(settings.control_socket).unlink(missing_ok=True)
-    old = os.umask(0o077)
-    await web.UnixSite(inner, settings.control_socket).start()
-    os.umask(old)
+    await web.SockSite(inner, _control_listener(settings.control_socket)).start()
     await web.SockSite(public, listener).start()
     if settings.ready_file:
-        Path(settings.ready_file).write_text(str(port))
+        _tell(settings.ready_file, port)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -62,9 +57,20 @@ async def serve(settings: Settings) -> None:
         raise SystemExit(1)  # without any one of its tasks the gateway is not the gateway: stop, and close everything
 
 
-async def _stop(
-    gateway: Gateway, tasks: list[asyncio.Task[None]], public: web.ServerRunner, inner: web.AppRunner
-) -> None:
+def _control_listener(path: str) -> socket.socket:
+    Path(path).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    old = os.umask(0o177)
+    listener.bind(path)
+    os.umask(old)
+    return listener
+
+
+def _tell(path: str, port: int) -> None:
+    Path(path).write_text(str(port))
+
+
+async def _stop(gateway: Gateway, tasks: list[asyncio.Task[None]], public: web.ServerRunner, inner: web.AppRunner) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -55,9 +55,7 @@ _PARTS: Final = {
 
 
 def _rule(kind: Kind, methods: str, path: str, keys: str = "") -> Rule:
-    pattern = "".join(
-        _PARTS[piece[1:-1]] if piece.startswith("{") else re.escape(piece) for piece in re.split(r"(\{[a-z]+\})", path)
-    )
+    pattern = "".join(_PARTS[piece[1:-1]] if piece.startswith("{") else re.escape(piece) for piece in re.split(r"(\{[a-z]+\})", path))
     return Rule(kind, frozenset(methods.split()), re.compile(pattern), frozenset(keys.split()), path)
 
 

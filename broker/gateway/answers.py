@@ -13,6 +13,7 @@ from sulku.errors import FaultError, SulkuError
 
 PROBLEM: Final = "application/problem+json"
 
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -35,8 +36,7 @@ TITLES: Final = {
     "path-not-canonical": "This address is not understood",
 }
 PERMISSIONS: Final = ", ".join(
-    f"{name}=()"
-    for name in sorted(_words("camera microphone geolocation display-capture usb serial hid midi payment"))
+    f"{name}=()" for name in sorted(_words("camera microphone geolocation display-capture usb serial hid midi payment"))
 )
 CLEAR: Final = '"cache", "storage"'
 

@@ -111,7 +111,7 @@ class Gateway:
                 policy = answers.shell_policy(self.settings, path.strip("/") if path.startswith("/t-") else "")
             else:
                 tunnel = ids.from_label(label)
-                response = await self._tunnel(request, tunnel, label)
+                response = await self._tunnel(request, tunnel)
         except SulkuError as error:
             self.counts[f"refused_{error.code}"] += 1
             response = answers.refusal(error, self.settings, html=_wants_page(request), tunnel=tunnel)
@@ -145,7 +145,7 @@ class Gateway:
             return shell.static(path)
         return shell.page(self.settings, shell.label_of(path))
 
-    async def _tunnel(self, request: web.BaseRequest, identifier: str, label: str) -> web.StreamResponse:
+    async def _tunnel(self, request: web.BaseRequest, identifier: str) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         if request.method == "GET" and path.startswith("/.sulku/static/"):
             return shell.static(path)
@@ -157,7 +157,7 @@ class Gateway:
             try:
                 session = self._require_inside(request, tunnel)
                 if path == "/.sulku/status":
-                    return await self._status(request, tunnel)
+                    return await self._status(tunnel)
                 if path == "/.sulku/leave" and request.method == "GET":
                     return self._leave(request, tunnel)
                 target = allow.decide(request.method, request.raw_path)
@@ -173,7 +173,7 @@ class Gateway:
     async def _enter(self, request: web.BaseRequest, tunnel: Tunnel, query: str) -> web.Response:
         key, _, ticket = query.partition("=")
         if not query:
-            return self.entry.begin(tunnel.id, tunnel.host)
+            return self.entry.begin(tunnel.id)
         try:
             return await self.entry.redeem(request, tunnel, ticket if key == "ticket" else "")
         except SulkuError as error:
@@ -199,7 +199,7 @@ class Gateway:
             raise NotAllowedError("a page of another origin asked")
         return session
 
-    async def _status(self, request: web.BaseRequest, tunnel: Tunnel) -> web.Response:
+    async def _status(self, tunnel: Tunnel) -> web.Response:
         await self.budget.look(tunnel)
         left, total = self.budget.left(tunnel)
         state = {
@@ -232,7 +232,8 @@ class Gateway:
             case Kind.CHANNELS:
                 _require_upgrade(request)
                 return await self.channels.join(socket, request, tunnel, target)
-        return await relay.relay(request, tunnel, target, self.workspaces, self.budget)
+            case Kind.CONTENTS | Kind.RELAY:
+                return await relay.relay(request, tunnel, target, self.workspaces, self.budget)
 
     def _page(self, request: web.BaseRequest, tunnel: Tunnel, target: Target) -> web.Response:
         if request.headers.get("Sec-Fetch-Dest", "iframe") != "iframe":  # only the shell's frame cannot navigate away

@@ -44,14 +44,12 @@ class Entry:
         self.nonce = "__Host-sulku-nonce" if secure else "sulku-nonce"
         self._secure = secure
 
-    def begin(self, tunnel: str, label: str) -> web.Response:
+    def begin(self, tunnel: str) -> web.Response:
         """Set a nonce and send the browser to the broker, which asks policy."""
         nonce = secrets.token_urlsafe(32)
         where = f"{self._settings.broker_url}/enter/{tunnel}?nonce_hash={_hash(nonce).hex()}"
         answer = web.Response(status=303, headers={"Location": where})
-        answer.set_cookie(
-            self.nonce, nonce, max_age=NONCE_SECONDS, samesite="Lax", secure=self._secure, httponly=True, path="/"
-        )
+        answer.set_cookie(self.nonce, nonce, max_age=NONCE_SECONDS, samesite="Lax", secure=self._secure, httponly=True, path="/")
         return answer
 
     async def redeem(self, request: web.BaseRequest, tunnel: Tunnel, ticket: str) -> web.Response:

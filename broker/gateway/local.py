@@ -67,7 +67,8 @@ class Local:
                 return {"workspaces": {"ids": [], "values": []}}
             case "/lab/api/translations":
                 return {"data": {"en": {"displayName": "English", "nativeName": "English"}}, "message": ""}
-        return {"data": {}, "message": ""}  # one language's catalogue: the words are JupyterLab's own
+            case _:
+                return {"data": {}, "message": ""}  # one language's catalogue: the words are JupyterLab's own
 
     def _all_settings(self, session: Session, *, ids: bool) -> list[dict[str, Any]]:
         if ids:

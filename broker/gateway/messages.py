@@ -16,7 +16,6 @@ MOST_PARTS = 64
 LARGEST_BUFFERS = 4 * 1024 * 1024  # bytes of binary buffers in one message
 
 
-
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -26,10 +25,7 @@ TO_KERNEL: Final = {
         "execute_request complete_request inspect_request is_complete_request history_request kernel_info_request "
         "comm_info_request comm_open comm_msg comm_close"
     ),
-    "control": _words(
-        "kernel_info_request interrupt_request create_subshell_request delete_subshell_request "
-        "list_subshell_request"
-    ),
+    "control": _words("kernel_info_request interrupt_request create_subshell_request delete_subshell_request list_subshell_request"),
     "stdin": frozenset({"input_reply"}),
 }
 FROM_KERNEL: Final = {
@@ -41,10 +37,7 @@ FROM_KERNEL: Final = {
         "execute_reply complete_reply inspect_reply is_complete_reply history_reply kernel_info_reply comm_info_reply "
         "comm_open comm_msg comm_close"
     ),
-    "control": _words(
-        "kernel_info_reply interrupt_reply shutdown_reply create_subshell_reply delete_subshell_reply "
-        "list_subshell_reply"
-    ),
+    "control": _words("kernel_info_reply interrupt_reply shutdown_reply create_subshell_reply delete_subshell_reply list_subshell_reply"),
     "stdin": frozenset({"input_request"}),
 }
 # Elements that make a browser look up a name, open a connection or go elsewhere before any policy is asked: Chromium 156

@@ -144,9 +144,7 @@ class Record:
             known = self._deadlines[identifier] = (deadline, min(ends, known[1]) if known else ends)
         names = ("person", "permit", "permit_title", "socket", "token", "lab")
         words = {name: str(row[name]) for name in names}
-        return Tunnel(
-            id=identifier, host=row["host"], epoch=row["epoch"], deadline=known[0], ends=known[1], **words
-        )
+        return Tunnel(id=identifier, host=row["host"], epoch=row["epoch"], deadline=known[0], ends=known[1], **words)
 
     def _remember(self, identifier: str, reason: str) -> None:
         self._ended[identifier] = reason

@@ -34,9 +34,7 @@ class Workspaces:
         """Return the client of ``tunnel``; it keeps no cookies and follows no redirects by itself."""
         if tunnel.id not in self._sessions:
             connector = aiohttp.UnixConnector(path=tunnel.socket, limit=64)
-            self._sessions[tunnel.id] = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-            )
+            self._sessions[tunnel.id] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
         return self._sessions[tunnel.id]
 
     async def forget(self, tunnel: str) -> None:
@@ -50,9 +48,7 @@ class Workspaces:
         for tunnel in list(self._sessions):
             await self.forget(tunnel)
 
-    async def ask(
-        self, tunnel: Tunnel, method: str, target: str, body: bytes = b"", most: int = LARGEST_ANSWER
-    ) -> tuple[int, Any]:
+    async def ask(self, tunnel: Tunnel, method: str, target: str, body: bytes = b"", most: int = LARGEST_ANSWER) -> tuple[int, Any]:
         """Return (status, JSON value or None) of one request to the workspace.
 
         Raises:
@@ -103,9 +99,7 @@ async def body(request: web.BaseRequest, most: int = LARGEST_REQUEST) -> bytes:
     return bytes(data)
 
 
-async def relay(
-    request: web.BaseRequest, tunnel: Tunnel, target: Target, workspaces: Workspaces, budget: Budget
-) -> web.Response:
+async def relay(request: web.BaseRequest, tunnel: Tunnel, target: Target, workspaces: Workspaces, budget: Budget) -> web.Response:
     """Answer ``request`` from the workspace; its own headers stay outside and the workspace's stay inside.
 
     Raises:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -114,8 +115,8 @@ class Reports:
             data = b"".join(line for line, _ in batch)
             try:
                 await asyncio.to_thread(_append, self._descriptor, data)
-            except OSError as error:
-                log.error("the spool cannot be written: %s", error)
+            except OSError:
+                log.exception("the spool cannot be written")
                 self._size -= len(data)
                 for _, done in batch:
                     if done and not done.done():
@@ -131,10 +132,9 @@ class Reports:
         """Hand lines to the broker in order, again and again until it takes them; runs until cancelled."""
         while True:
             self._close_windows()
-            try:
-                await asyncio.wait_for(self._send.wait(), timeout=1.0)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):  # not wait_for, which in Python 3.11 can swallow a cancellation
+                async with asyncio.timeout(1.0):
+                    await self._send.wait()
             self._send.clear()
             while self._lines:
                 if not await self._send_batch():
@@ -170,7 +170,7 @@ class Reports:
                     await self._post([line])
                 return
             self.rejected += 1
-            log.error("the broker rejected a report (%s); it is kept in %s", error.code, self._dead)
+            log.warning("the broker rejected a report (%s); it is kept in %s", error.code, self._dead)
             await asyncio.to_thread(_keep, self._dead, batch[0])
 
     async def close(self) -> None:

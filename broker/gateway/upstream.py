@@ -66,10 +66,8 @@ def _read(status: int, body: bytes) -> dict[str, Any]:
         value = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:
         value = None
-    if not isinstance(value, dict) or status >= 500 or not (200 <= status < 300 or 400 <= status):
+    if not isinstance(value, dict) or status >= 500 or not (200 <= status < 300 or status >= 400):
         raise BrokerUnavailableError(f"the broker answered {status}")
     if status >= 400:
-        raise RelayedRefusalError(
-            status, str(value.get("code", "refused")), str(value.get("detail", "")), str(value.get("remedy", ""))
-        )
+        raise RelayedRefusalError(status, str(value.get("code", "refused")), str(value.get("detail", "")), str(value.get("remedy", "")))
     return value

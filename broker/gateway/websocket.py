@@ -39,9 +39,7 @@ class Socket:
 
     def __init__(self, request: web.BaseRequest, *, protocols: tuple[str, ...] = ()) -> None:
         """Prepare for ``request``; nothing is accepted yet."""
-        self.ws = web.WebSocketResponse(
-            protocols=protocols, max_msg_size=LARGEST_IN, timeout=GRACE, heartbeat=30, compress=False
-        )
+        self.ws = web.WebSocketResponse(protocols=protocols, max_msg_size=LARGEST_IN, timeout=GRACE, heartbeat=30, compress=False)
         self._request = request
         self.reason = ""
 
@@ -72,9 +70,7 @@ class Channels:
         """Keep what every socket needs."""
         self._workspaces, self._budget, self._reports = workspaces, budget, reports
 
-    async def join(
-        self, socket: Socket, request: web.BaseRequest, tunnel: Tunnel, target: Target
-    ) -> web.WebSocketResponse:
+    async def join(self, socket: Socket, request: web.BaseRequest, tunnel: Tunnel, target: Target) -> web.WebSocketResponse:
         """Pass messages both ways until one side closes, the budget ends or the tunnel is cut.
 
         Raises:
@@ -110,9 +106,7 @@ class Channels:
 class _Conversation:
     """One browser and one kernel."""
 
-    def __init__(
-        self, all_: Channels, socket: Socket, inner: aiohttp.ClientWebSocketResponse, tunnel: Tunnel, kernel: str
-    ) -> None:
+    def __init__(self, all_: Channels, socket: Socket, inner: aiohttp.ClientWebSocketResponse, tunnel: Tunnel, kernel: str) -> None:
         self._budget, self._reports = all_.budget, all_.reports
         self._socket, self._outer, self._inner = socket, socket.ws, inner
         self._tunnel, self._kernel = tunnel, kernel
@@ -149,15 +143,19 @@ class _Conversation:
             try:
                 message = _read(frame)
                 messages.require_allowed(message, messages.TO_KERNEL)
-                if message.type == "execute_request":
-                    await self._record(message)
+                if message.type != "execute_request" or await self._recorded(message):
+                    await self._inner.send_bytes(messages.write_v1(message))
             except NotAllowedError as error:
                 self._refused(error.code, error)
-                continue
-            except RecorderFullError as error:
-                await self._answer(messages.refusal(message, "NotRecorded", f"{error}. {error.remedy()}"))
-                continue
-            await self._inner.send_bytes(messages.write_v1(message))
+
+    async def _recorded(self, message: Message) -> bool:
+        """Whether the code of ``message`` is on disk and may run; if it may not, the cell is told why."""
+        try:
+            await self._record(message)
+        except RecorderFullError as error:
+            await self._answer(messages.refusal(message, "NotRecorded", f"{error}. {error.remedy()}"))
+            return False
+        return True
 
     async def _record(self, message: Message) -> None:
         code = message.content.get("code")
@@ -173,9 +171,7 @@ class _Conversation:
     async def _outwards(self) -> None:
         async for frame in self._inner:
             try:
-                message = messages.read_v1(frame.data) if frame.type is WSMsgType.BINARY else None
-                if message is None:
-                    raise NotAllowedError("a frame that is not of the kernel protocol")
+                message = messages.read_v1(frame.data if frame.type is WSMsgType.BINARY else b"")
                 messages.require_allowed(message, messages.FROM_KERNEL)
                 await self._answer((messages.tamed(message),))
             except NotAllowedError as error:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError,
 from sqlalchemy.exc import IntegrityError as ConstraintError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from sulku.errors import IntegrityError, InvalidInputError, StaleError, StoreUnavailableError
+from sulku.errors import ConfigurationError, IntegrityError, InvalidInputError, StaleError, StoreUnavailableError
 
 TIMEOUT: Final = 5.0  # seconds that a change waits for another before it gives up
 POOL: Final = 40  # as many as the web server has threads: fewer would deadlock under load
@@ -36,6 +36,9 @@ class Database:
         Args:
             url: ``sqlite:////path/to/file`` or ``postgresql+psycopg://…``.
             timeout: Seconds to wait for a lock; statements on PostgreSQL get three times as long.
+
+        Raises:
+            ConfigurationError: There can be no file at that path.
         """
         self.timeout = timeout
         self.engine = _sqlite(url, timeout) if make_url(url).get_backend_name() == "sqlite" else _postgres(url, timeout)
@@ -137,7 +140,10 @@ def _ours(error: DBAPIError) -> Exception:
 def _sqlite(url: str, timeout: float) -> Engine:
     path = make_url(url).database
     if path:
-        os.close(os.open(Path(path), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # for this user only
+        try:
+            os.close(os.open(Path(path), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # for this user only
+        except OSError as error:
+            raise ConfigurationError(f"there can be no database at {path}: {error.strerror}") from error
     waits = {"pool_size": POOL, "max_overflow": 0, "pool_timeout": timeout, "connect_args": {"timeout": timeout}}
     engine = create_engine(url, paramstyle="named", **waits)
 

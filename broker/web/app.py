@@ -69,6 +69,20 @@ def create_app(
     """
     store = FoldingStore(ports.store)
     ports = replace(ports, store=store)
+    app = _api(lifespan=_flushing(ports, store))
+    for name, value in {"ports": ports, "settings": settings, "identity": identity, "checks": tuple(checks), **state}.items():
+        setattr(app.state, name, value)
+    problems.install(app, problem_page)
+    app.include_router(signing_in.router(identity))
+    for router in pages:
+        app.include_router(router, include_in_schema=False)
+    if static is not None:
+        app.mount("/static", OwnFiles(directory=static))
+    _wrap(app, identity, settings)
+    return app
+
+
+def _api(**settings: Any) -> FastAPI:
     app = FastAPI(
         title="sulku",
         version="1",
@@ -76,24 +90,20 @@ def create_app(
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
-        lifespan=_flushing(ports, store),
         generate_unique_id_function=lambda route: f"{next(iter(route.tags), 'page')}-{route.name}".replace("_", "-").rstrip("-"),
+        **settings,
     )
-    for name, value in {"ports": ports, "settings": settings, "identity": identity, "checks": tuple(checks), **state}.items():
-        setattr(app.state, name, value)
-    problems.install(app, problem_page)
     for noun in NOUNS:
         app.include_router(noun.router, prefix=PREFIX, responses=documents.RESPONSES)
     app.include_router(health.router)
-    app.include_router(signing_in.router(identity))
-    for router in pages:
-        app.include_router(router, include_in_schema=False)
-    if static is not None:
-        app.mount("/static", OwnFiles(directory=static))
-    _wrap(app, identity, settings)
     described = app.openapi
     app.openapi = lambda: documents.with_problem(described())  # type: ignore[method-assign]  # FastAPI's documented way
     return app
+
+
+def description() -> dict[str, Any]:
+    """Return the API's description (OpenAPI 3.1), without a broker."""
+    return _api().openapi()
 
 
 def _wrap(app: FastAPI, identity: Identity, settings: Settings) -> None:
@@ -103,9 +113,7 @@ def _wrap(app: FastAPI, identity: Identity, settings: Settings) -> None:
     app.add_middleware(Recognise, identity=identity)
     app.add_middleware(Guard, most=MOST_BODY, origin=settings.url)
     app.add_middleware(problems.CatchAll)
-    app.add_middleware(
-        SecurityHeaders, form_action=(gates, issuer), images=(settings.preview_origin,), secure=settings.secure
-    )
+    app.add_middleware(SecurityHeaders, form_action=(gates, issuer), images=(settings.preview_origin,), secure=settings.secure)
 
 
 def _flushing(ports: Ports, store: FoldingStore) -> Callable[[FastAPI], Any]:

@@ -40,6 +40,7 @@ class FoldingStore:
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
+        """Pass on what is more than the port."""
         return getattr(self._store, name)
 
     def peek(self, identifiers: Iterable[str]) -> dict[str, Any]:
@@ -116,16 +117,19 @@ class _Nothing:
 
     def lock(self, identifiers: Iterable[str]) -> Facts:
         """Return nothing."""
+        del identifiers
         return {}
 
     def record(
         self, happened: Sequence[Happened], effects: Callable[[Sequence[Happened], Facts], Sequence[Effect]] | None = None
     ) -> Receipt:
         """Record nothing."""
+        del happened, effects
         return Receipt({}, ())
 
     def spend_ticket(self, digest: str, nonce: str, at: datetime) -> Plain:
         """Spend nothing; a refusal carries no right to."""
+        del digest, nonce, at
         raise DeniedError("tunnel.entered", ["refusal-carries-nothing"])
 
 

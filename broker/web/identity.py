@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,15 @@ from broker.settings import Settings, secret
 from broker.web import problems
 from sulku.codec import stamp, unstamp
 from sulku.crypto import seal
-from sulku.errors import BadTokenError, ConfigurationError, InvalidInputError, NotFoundError, SignInFailedError, SignInRequiredError, SulkuError
+from sulku.errors import (
+    BadTokenError,
+    ConfigurationError,
+    InvalidInputError,
+    NotFoundError,
+    SignInFailedError,
+    SignInRequiredError,
+    SulkuError,
+)
 from sulku.people import Actor, Role
 from sulku.ports import Clock, Ports
 
@@ -239,10 +248,8 @@ class Identity:
 
     def sign_out(self, request: Request, response: Response) -> None:
         """End the session of ``request``, if there is one, here and in the browser."""
-        try:
+        with suppress(SignInRequiredError):  # it had ended already
             self._ended.add(self._session(request.cookies.get(self.cookie, "")), self.ports.clock.now())
-        except SignInRequiredError:
-            pass  # it had ended already
         self._set(response, self.cookie, "", 0)
 
     def keep(self, response: Response, session: Session) -> None:

@@ -74,7 +74,7 @@ class _Device:
     polled: float = 0.0
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The protocol's own kind of no; ``code`` is one of RFC 6749's or RFC 8628's."""
 
     def __init__(self, code: str, text: str = "") -> None:
@@ -110,12 +110,12 @@ class Issuer:
         """Return a development person.
 
         Raises:
-            _Refused: There is no such person.
+            _RefusedError: There is no such person.
         """
         for person in self.people():
             if person.sub == sub:
                 return person
-        raise _Refused("access_denied", "There is no such development person.")
+        raise _RefusedError("access_denied", "There is no such development person.")
 
     def discovery(self) -> dict[str, Any]:
         """Return what the issuer publishes of itself."""
@@ -146,19 +146,19 @@ class Issuer:
         """Return the part of an authorisation request that counts.
 
         Raises:
-            _Refused: An unknown client or address (never redirected to), or not code with PKCE.
+            _RefusedError: An unknown client or address (never redirected to), or not code with PKCE.
         """
         client, back = asked.get("client_id", ""), asked.get("redirect_uri", "")
         known = {self.settings.client_id: {f"{self.settings.url.rstrip('/')}/signed-in"}, self.settings.cli_client_id: set()}
         if client not in known:
-            raise _Refused("invalid_client", "This client is not known here.")
+            raise _RefusedError("invalid_client", "This client is not known here.")
         loopback = client == self.settings.cli_client_id and _LOOPBACK.fullmatch(back)
         if back not in known[client] and not loopback:
-            raise _Refused("invalid_request", "This client has no such address to come back to.")
+            raise _RefusedError("invalid_request", "This client has no such address to come back to.")
         if asked.get("response_type") != "code" or asked.get("code_challenge_method") != "S256":
-            raise _Refused("invalid_request", "Only the code flow with PKCE (S256) is spoken here.")
+            raise _RefusedError("invalid_request", "Only the code flow with PKCE (S256) is spoken here.")
         if not re.fullmatch(r"[A-Za-z0-9_-]{43}", asked.get("code_challenge", "")) or len(asked.get("state", "")) > 500:
-            raise _Refused("invalid_request", "The code challenge is not one of S256.")
+            raise _RefusedError("invalid_request", "The code challenge is not one of S256.")
         return {name: asked.get(name, "")[:500] for name in _SAID}
 
     def grant(self, asked: Mapping[str, str], sub: str) -> str:
@@ -175,24 +175,24 @@ class Issuer:
         """Return the tokens for a code, once.
 
         Raises:
-            _Refused: Unknown, used or old, for another client or address, or without its verifier.
+            _RefusedError: Unknown, used or old, for another client or address, or without its verifier.
         """
         given = self._codes.pop(form.get("code", ""), None)
         if given is None or given.until < self.now():
-            raise _Refused("invalid_grant")
+            raise _RefusedError("invalid_grant")
         same = form.get("client_id") == given.asked["client_id"] and form.get("redirect_uri") == given.asked["redirect_uri"]
         if not same or not hmac.compare_digest(challenge(form.get("code_verifier", "")), given.asked["code_challenge"]):
-            raise _Refused("invalid_grant")
+            raise _RefusedError("invalid_grant")
         return self.tokens(given.person, given.asked["client_id"], given.asked["nonce"])
 
     def begin_device(self, client: str) -> dict[str, Any]:
         """Return the codes for a device that has no browser.
 
         Raises:
-            _Refused: Only the command line may.
+            _RefusedError: Only the command line may.
         """
         if client != self.settings.cli_client_id:
-            raise _Refused("unauthorized_client")
+            raise _RefusedError("unauthorized_client")
         device_code = seal.token()
         letters = ids.new("dec")[4:12].upper()  # 40 random bits in an alphabet that is read out loud without mistakes
         user_code = f"{letters[:4]}-{letters[4:]}"
@@ -211,13 +211,13 @@ class Issuer:
         """Return the device code that ``user_code`` stands for.
 
         Raises:
-            _Refused: No device waits under it.
+            _RefusedError: No device waits under it.
         """
         wanted = user_code.strip().upper()
         for code, device in self._devices.items():
             if device.user_code == wanted and device.until >= self.now() and device.person is None and not device.refused:
                 return code
-        raise _Refused("invalid_grant", "No device waits under this code. It may have expired: start again.")
+        raise _RefusedError("invalid_grant", "No device waits under this code. It may have expired: start again.")
 
     def choose(self, user_code: str, sub: str) -> None:
         """Let the device under ``user_code`` in as ``sub``; an empty ``sub`` refuses it."""
@@ -229,19 +229,19 @@ class Issuer:
         """Return the tokens for a device once somebody chose.
 
         Raises:
-            _Refused: ``authorization_pending``, ``slow_down``, ``expired_token`` or ``access_denied`` (RFC 8628 section 3.5).
+            _RefusedError: ``authorization_pending``, ``slow_down``, ``expired_token`` or ``access_denied`` (RFC 8628 section 3.5).
         """
         code, now = form.get("device_code", ""), self.now()
         device = self._devices.get(code)
         if device is None or form.get("client_id") != device.client:
-            raise _Refused("invalid_grant")
+            raise _RefusedError("invalid_grant")
         if device.until < now:
-            raise _Refused("expired_token")
+            raise _RefusedError("expired_token")
         if device.refused:
-            raise _Refused("access_denied")
+            raise _RefusedError("access_denied")
         if device.person is None:
             self._devices[code] = replace(device, polled=now)
-            raise _Refused("slow_down" if now - device.polled < INTERVAL / 2 else "authorization_pending")
+            raise _RefusedError("slow_down" if now - device.polled < INTERVAL / 2 else "authorization_pending")
         del self._devices[code]
         return self.tokens(device.person, device.client, "")
 
@@ -273,14 +273,14 @@ class Issuer:
         """Return what the access token says of its person.
 
         Raises:
-            _Refused: It is not one of ours.
+            _RefusedError: It is not one of ours.
         """
         try:
             claims = jwt.decode(token, self._key, algorithms=["ES256"]).claims
         except ValueError as error:  # every error of the library is one
-            raise _Refused("invalid_token") from error
+            raise _RefusedError("invalid_token") from error
         if claims.get("aud") != self.settings.audience or claims.get("exp", 0) < self.now():
-            raise _Refused("invalid_token")
+            raise _RefusedError("invalid_token")
         return {"sub": claims["sub"], **_about(self.person(claims["sub"]))}
 
 
@@ -354,7 +354,7 @@ def create_issuer(settings: Settings, people: Callable[[], Iterable[StandIn]], c
         form = _texts(await request.form())
         grants = {"authorization_code": issuer.redeem, "urn:ietf:params:oauth:grant-type:device_code": issuer.poll}
         if form.get("grant_type") not in grants:
-            raise _Refused("unsupported_grant_type")
+            raise _RefusedError("unsupported_grant_type")
         return JSONResponse(grants[form["grant_type"]](form), headers=_NO_STORE)
 
     async def user_info(request: Request) -> Response:
@@ -369,7 +369,7 @@ def create_issuer(settings: Settings, people: Callable[[], Iterable[StandIn]], c
         return _page("done.html", let_in=None)
 
     async def refused(request: Request, error: Exception) -> Response:
-        code = error.code if isinstance(error, _Refused) else "server_error"
+        code = error.code if isinstance(error, _RefusedError) else "server_error"
         if request.url.path in {"/token", "/device_authorization", "/userinfo"}:
             return JSONResponse({"error": code}, 401 if code == "invalid_token" else 400, headers=_NO_STORE)
         return _page("refused.html", 400, text=str(error))
@@ -386,7 +386,7 @@ def create_issuer(settings: Settings, people: Callable[[], Iterable[StandIn]], c
         Route("/userinfo", user_info),
         Route("/end", end),
     ]
-    app = Starlette(routes=routes, exception_handlers={_Refused: refused})
+    app = Starlette(routes=routes, exception_handlers={_RefusedError: refused})
     return Guard(SecurityHeaders(app, form_action=(settings.url.rstrip("/"), "http://127.0.0.1:*")), most=64 * 1024, origin=issuer.address)
 
 

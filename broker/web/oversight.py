@@ -13,7 +13,6 @@ from sulku.people import Person
 from sulku.permits import Permit
 from sulku.tunnels import Tunnel
 
-
 # --- steward ----------------------------------------------------------------------------------------------------------
 
 

@@ -210,4 +210,5 @@ def _translate(request: Request, error: Exception) -> SulkuError:
             return NotFoundError("there is nothing at this address")
         case HTTPException(status_code=413):
             return TooLargeError("the body is too large")
-    return InvalidInputError("the request cannot be read")
+        case _:
+            return InvalidInputError("the request cannot be read")

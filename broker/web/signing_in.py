@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Form, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse
 
 from broker.web.identity import Identity, local_path
@@ -13,9 +15,9 @@ def router(identity: Identity) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/sign-in")
-    def sign_in(next: str = "/") -> RedirectResponse:
+    def sign_in(after: Annotated[str, Query(alias="next")] = "/") -> RedirectResponse:
         """Send the browser to the issuer."""
-        address, sealed = identity.leave(identity.redirect_uri, next)
+        address, sealed = identity.leave(identity.redirect_uri, after)
         response = RedirectResponse(address, 303)
         identity.keep_pending(response, sealed)
         return response
@@ -36,9 +38,9 @@ def router(identity: Identity) -> APIRouter:
         return response
 
     @routes.post("/role")
-    def role(request: Request, role: str = Form(), next: str = Form("/")) -> RedirectResponse:
+    def role(request: Request, role: Annotated[str, Form()], after: Annotated[str, Form(alias="next")] = "/") -> RedirectResponse:
         """Act in another role that the person holds."""
-        response = RedirectResponse(local_path(next), 303)
+        response = RedirectResponse(local_path(after), 303)
         identity.keep(response, identity.switch(request, role))
         return response
 

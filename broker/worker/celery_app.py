@@ -42,7 +42,7 @@ def make_app(redis: str, outbox: Outbox, handlers: Handlers, clock: Clock) -> Ce
         if claimed is not None:
             perform(outbox, handlers, clock, claimed)
 
-    app.task(name=TASK)(effect)
+    app.task(name=TASK, shared=False)(effect)
     return app
 
 

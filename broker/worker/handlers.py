@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
 from typing import Final
 
 from broker.flows import outputs, permits, releases, tunnels

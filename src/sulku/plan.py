@@ -1,5 +1,6 @@
 """A permit compiled into a local workspace: what it may use, as data, and the bubblewrap options that grant it."""
 
+# ruff: noqa: S108 -- these paths are inside the workspace, each on a file system of its own
 from __future__ import annotations
 
 import hashlib
@@ -11,9 +12,14 @@ from enum import IntEnum
 from typing import Final
 
 from sulku import ids
-from sulku.closure import ClosureReport as ClosureReport  # whoever plans a workspace reads its report
+from sulku.closure import ClosureReport
 from sulku.codec import plain, stamp
 from sulku.errors import InvalidInputError, UnsafeNameError
+
+__all__ = [
+    "COMMAND", "GIB", "HOME", "MIB", "PROGRAMS", "STAGE", "UID", "Alive", "ClosureReport", "EndRecord", "Fd", "Limits",
+    "MountProof", "Volume", "WorkspacePlan", "bwrap_arguments", "environment", "host_uid", "notice",
+]  # fmt: skip
 
 HOME: Final = "/home/researcher"
 STAGE: Final = "/mnt"  # in the supervisor's private mount namespace: sources under names that say nothing of the host
@@ -136,7 +142,7 @@ class Alive:
     """A running sandbox.
 
     Attributes:
-        phase: ``proving``, ``proved`` (no data yet) or ``released``.
+        phase: ``busy`` (starting, or letting data in: the rest is unknown), ``proved`` (no data yet) or ``released``.
         left: Milliseconds until its own clock ends it.
         processes: Processes inside, the workspace's init included.
     """

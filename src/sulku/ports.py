@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sulku.clearance import Authority, Clearance, Mandate, Query
 from sulku.closure import ClosureReport
 from sulku.codec import Plain
+from sulku.disclosure.findings import Finding
 from sulku.events import Happened
 from sulku.permits import Grant
 from sulku.plan import Alive, EndRecord, MountProof, Volume, WorkspacePlan
@@ -245,6 +246,42 @@ class Gate(Protocol):
 
     def cut(self, tunnel: str, reason: str) -> int:
         """Close every socket of the tunnel at once and return how many there were."""
+
+
+class Inspection(Protocol):
+    """What an inspector says of one file."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, by its bytes."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, gravest first."""
+
+    @property
+    def rebuilt(self) -> bytes:
+        """The only bytes that may leave; empty if the file was refused."""
+
+    @property
+    def rebuilt_name(self) -> str:
+        """Name of those."""
+
+    @property
+    def media_type(self) -> str:
+        """Media type of those."""
+
+    @property
+    def summary(self) -> dict[str, Plain]:
+        """Plain values about it, such as its rows and columns."""
+
+    @property
+    def text(self) -> str:
+        """The findings as a reviewer reads them."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a finding forbids release."""
 
 
 class Inspector(Protocol):

@@ -62,7 +62,7 @@ class Here:
         if not self.json:
             show.line(said)
 
-    def sure(self, question: str, yes: bool) -> None:
+    def sure(self, question: str, *, yes: bool) -> None:
         """Require that somebody is sure of what cannot be undone.
 
         Raises:
@@ -77,9 +77,9 @@ class Here:
 Command = Callable[..., None]
 
 
-def group(name: str, help: str) -> typer.Typer:
-    """Return an empty group of commands for a noun."""
-    return typer.Typer(name=name, help=help, no_args_is_help=True, rich_markup_mode=None)
+def group(name: str, said: str) -> typer.Typer:
+    """Return an empty group of commands for a noun; ``said`` is its line of help."""
+    return typer.Typer(name=name, help=said, no_args_is_help=True, rich_markup_mode=None)
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Command], Command]:

@@ -165,7 +165,7 @@ class _Callback(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(_DONE if found else b"")
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Say nothing: the address holds a code."""
 
 
@@ -182,9 +182,9 @@ def _json(method: str, address: str, form: dict[str, Any] | None = None, *, wait
             answer = http.request(method, address, data=form, headers={"Accept": "application/json"})
             body = answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        raise IssuerUnavailableError(f"{address.split('?')[0]} does not answer ({type(error).__name__})") from error
-    if not isinstance(body, dict):
-        raise IssuerUnavailableError("the issuer's answer is not a document")
+        raise IssuerUnavailableError(f"{address.split('?', maxsplit=1)[0]} does not answer ({type(error).__name__})") from error
+    if not isinstance(body, dict) or (method == "GET" and answer.status_code != 200):
+        raise IssuerUnavailableError(f"{address} does not answer as an issuer does")
     if answer.status_code >= 400 and not waiting:
         raise SignInFailedError(f"the issuer refused: {body.get('error', answer.status_code)}")
     return body

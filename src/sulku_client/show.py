@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ Column = tuple[str, str]
 
 OUT: Final = Console()
 ERR: Final = Console(stderr=True)
+_REFERENCE: Final = re.compile(r"[a-z]{3}_")
 _TONES: Final = {
     "active": "green", "approved": "green", "open": "green", "listed": "green", "released": "green", "approve": "green",
     "refused": "red", "revoked": "red", "left": "red", "suspended": "yellow", "returned": "yellow", "closing": "yellow",
@@ -67,8 +69,9 @@ def _local(stamp: str) -> str:
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
     """Print records as a table; how many there are, below."""
     made = Table(box=None, header_style="bold", pad_edge=False)
-    for heading, _ in columns:
-        made.add_column(heading, overflow="fold")
+    for heading, path in columns:
+        whole = any(_REFERENCE.match(str(dig(row, path))) for row in rows)  # a reference in two lines cannot be copied
+        made.add_column(heading, overflow="fold", no_wrap=whole)
     for row in rows:
         made.add_row(*(_cell(dig(row, path)) for _, path in columns))
     if rows:
@@ -114,7 +117,9 @@ def refusal(error: SulkuError, *, json: bool = False) -> None:
     if json:
         sys.stderr.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
         return
-    ERR.print(f"[bold red]No:[/] {escape(str(document['detail']))} [dim]({escape(str(document['code']))})[/]", highlight=False, soft_wrap=True)
+    ERR.print(
+        f"[bold red]No:[/] {escape(str(document['detail']))} [dim]({escape(str(document['code']))})[/]", highlight=False, soft_wrap=True
+    )
     for wrong in document.get("fields", ()):
         ERR.print(f"  {wrong['field']}: {wrong['problem']}", markup=False, highlight=False, soft_wrap=True)
     if document.get("reasons"):

@@ -62,7 +62,7 @@ def _execute(code: str) -> dict[str, Any]:
 async def _read(ws: aiohttp.ClientWebSocketResponse) -> str:
     said, replied, idle = "", False, False
     while not (replied and idle):
-        message = json.loads((await ws.receive_str()))
+        message = json.loads(await ws.receive_str())
         kind, content = message["msg_type"], message["content"]
         if not message["parent_header"] or message["parent_header"].get("msg_type") != "execute_request":
             continue

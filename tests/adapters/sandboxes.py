@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from broker.adapters import cgroups
 from broker.adapters.sandbox import Sandbox
 from sulku import ids
 from sulku.plan import MIB, Limits, Volume, WorkspacePlan, host_uid
@@ -48,10 +49,10 @@ class Bench:
     def leaky(self, image: Path = IMAGE) -> Sandbox:
         """Return a sandbox whose supervisor has the hole that a plan's title names."""
         box = self.sandbox(image)
-        box.MODULE = "tests.adapters.leaky"  # type: ignore[misc]
+        box.MODULE = "tests.adapters.leaky"
         return box
 
-    def plan(self, title: str = "Survival", *, seconds: float = 120, home: str = "", limits: Limits | None = None) -> WorkspacePlan:
+    def plan(self, title: str = "Survival", *, seconds: float = 900, home: str = "", limits: Limits | None = None) -> WorkspacePlan:
         """Return a plan with one dataset and a home of its own."""
         place = self.state / "homes" / (home or f"h{next(_numbers)}")
         plan = WorkspacePlan(
@@ -102,6 +103,7 @@ def left_behind(plan: WorkspacePlan) -> list[str]:
             found += [f"device {device}"] if device.read_text().startswith(plan.home) else []
         except OSError:
             continue
+    found += [f"control group {group}" for group in cgroups.found(plan.tunnel)]
     found += [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if plan.home in row]
     return found
 

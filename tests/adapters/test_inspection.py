@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
+import sulku
 from broker.adapters.inspection import HELLO, Inspection, Inspector
 from sulku.codec import plain
 from sulku.disclosure.images import require_plain_png
@@ -154,12 +156,21 @@ def test_nothing_but_pixels_leaves(name: str, data: bytes) -> None:
         assert codes(result) == ["hidden-data"]
 
 
+def test_the_decoder_does_not_even_see_what_is_dropped() -> None:
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 << 20)))  # Pillow alone refuses to read on
+    plain_png = saved(figure())
+    result = inspect("x.png", plain_png[:33] + text + plain_png[33:], FIGURE)
+    assert result.rebuilt == inspect("x.png", plain_png, FIGURE).rebuilt
+    assert codes(result) == ["hidden-data"]
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a PNG chunk."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def bomb(side: int) -> bytes:
     """A tiny PNG that claims to be enormous."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
@@ -174,6 +185,7 @@ def animated() -> bytes:
     [
         ("bomb.png", bomb(60000)),
         ("wide.png", bomb(5000)),
+        ("long.png", saved(Image.new("RGB", (12001, 1)))),
         ("cut.png", saved(figure())[:-30]),
         ("cut.jpg", saved(figure(), "JPEG")[:200]),
         ("moving.png", animated()),
@@ -276,6 +288,9 @@ def test_a_reader_that_answers_well_is_believed(taken_over) -> None:
         "raise SystemExit(3)",
         "hog = b'x' * (4 << 30)",
         "sys.stdout.buffer.write(b'x' * (200 << 20))",
+        answer() + "; sys.stdout.flush(); raise SystemExit(3)",
+        "hog = bytes(2 << 30)\n" + answer(),
+        answer() + "; sys.stdout.buffer.write(b'x' * (60 << 20))",
         "import os\nwhile True: os.write(1, b'{' * 65536)",
         "sys.stdout.buffer.write(b'[' * 100000 + b'\\n')",
         "sys.stdout.buffer.write(b'not json\\n')",
@@ -411,9 +426,12 @@ def test_without_bubblewrap_nothing_is_read(tmp_path: Path, script: str) -> None
 
 def test_a_bubblewrap_that_isolates_nothing_is_noticed_by_the_reader(tmp_path: Path) -> None:
     child = Path(sys.modules["broker.adapters.inspection"].__file__).with_name("inspect_child.py")
-    script = f"exec {sys.executable} {child}"
-    with pytest.raises(InspectionUnavailableError, match="not isolated"):
-        inspect("a.csv", b"g,n\nx,20\n", inspector=Inspector(bwrap=fake(tmp_path, f"PYTHONPATH={Path('src').resolve()} {script}")))
+    start = f"PYTHONPATH={Path(sulku.__file__).parents[1]} exec"
+    half = f"{shutil.which('bwrap')} --unshare-user --unshare-net --uid 65534 --gid 65534 --dev-bind / /"
+    for by, why in (("", "network or the user"), (half, "written to")):
+        inspector = Inspector(bwrap=fake(tmp_path, f"{start} {by} {sys.executable} {child}"))
+        with pytest.raises(InspectionUnavailableError, match=why):
+            inspect("a.csv", b"g,n\nx,20\n", inspector=inspector)
 
 
 def test_the_broker_never_loads_image_code() -> None:

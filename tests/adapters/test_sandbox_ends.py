@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,6 @@ from sulku.errors import SandboxError, TunnelEndedError
 from sulku.plan import Alive, EndRecord, WorkspacePlan
 from tests.adapters.leaky import PHASES
 from tests.adapters.sandboxes import IMAGE, VENV, Bench, bench, left_behind, now, soon
-
 
 SLACK = timedelta(milliseconds=50)  # between reading the wall clock here and the boot clock there
 
@@ -61,7 +61,7 @@ def test_until_its_deadline_a_tunnel_lives(here: Bench) -> None:
     status = here.box.status(plan.tunnel)
     assert isinstance(status, Alive)
     assert status.phase == "released"
-    assert 0 < status.left <= 120_000
+    assert 0 < status.left <= 900_000
     assert status.processes >= 2
 
 
@@ -112,7 +112,7 @@ def test_a_deadline_moves_nearer_and_never_further(here: Bench) -> None:
     here.box.shorten(plan.tunnel, plan.deadline + timedelta(hours=1))
     status = here.box.status(plan.tunnel)
     assert isinstance(status, Alive)
-    assert status.left <= 120_000
+    assert status.left <= 900_000
     here.box.shorten(plan.tunnel, now() + timedelta(milliseconds=200))
     assert _ended(here, plan).cause == "deadline"
 
@@ -120,8 +120,41 @@ def test_a_deadline_moves_nearer_and_never_further(here: Bench) -> None:
 def test_a_supervisor_that_hangs_is_killed_by_the_kernel_and_the_workspace_with_it(here: Bench) -> None:
     plan = here.plan("hangs", seconds=3)
     assert here.leaky().start(plan).closed
-    assert soon(lambda: not left_behind(plan))
+    known = _known(here, plan)
+    assert soon(lambda: not inhabitants(known["pid-namespace"], known["mnt-namespace"]))
     assert _ended(here, plan).cause == "crashed"
+
+
+def test_a_supervisor_that_hangs_can_still_be_stopped(here: Bench) -> None:
+    box, plan = here.leaky(), here.plan("hangs")
+    box.PATIENCE = 0.5
+    assert box.start(plan).closed
+    status = box.status(plan.tunnel)
+    assert isinstance(status, Alive)
+    assert status.phase == "busy"
+    assert box.stop(plan.tunnel).cause == "crashed"
+    assert not left_behind(plan)
+
+
+def test_a_look_while_it_starts_does_not_disturb(here: Bench) -> None:
+    """The worker looks at every tunnel once a second, from another thread than the one that starts it."""
+    plan, seen = here.plan(), []
+    looking = threading.Event()
+
+    def look() -> None:
+        while not looking.is_set():
+            seen.append(here.sandbox().status(plan.tunnel))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        assert here.box.start(plan).closed
+        here.box.release(plan.tunnel, here.volumes)
+    finally:
+        looking.set()
+        watcher.join()
+    assert not any(isinstance(one, EndRecord) for one in seen)
+    assert isinstance(here.box.status(plan.tunnel), Alive)
 
 
 def test_stopping_kills_proves_and_says_so_twice(here: Bench) -> None:
@@ -160,7 +193,7 @@ def test_a_workspace_dies_with_its_supervisor(here: Bench) -> None:
     os.kill(known["supervisor"], signal.SIGKILL)
     assert soon(lambda: not inhabitants(known["pid-namespace"], known["mnt-namespace"]))
     record = _ended(here, plan)
-    assert record.cause == "crashed"
+    assert (record.cause, record.home_kept) == ("crashed", True)
     with pytest.raises(TunnelEndedError):
         here.box.wait_ready(plan.tunnel, 5)
 

@@ -63,10 +63,10 @@ def test_counts_are_known_by_their_heading_whatever_the_file_claims_to_be(kind: 
 
 
 def test_declared_roles_are_followed() -> None:
-    text = "group,x,y\na,3,7\nb,40,8\n"
+    text = "group,X,y\na,3,7\nb,40,8\n"
     for heading in ("x", "X "):
         said = {"columns": {heading: "count", "y": "mean"}}
-        assert at(check(text, kind="statistics", **said), "small-count") == [("a", "x")]
+        assert at(check(text, kind="statistics", **said), "small-count") == [("a", "X")]
 
 
 def test_declaring_a_count_as_something_else_does_not_hide_it() -> None:

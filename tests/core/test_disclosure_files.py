@@ -105,7 +105,7 @@ def test_hidden_characters_are_refused_with_their_place(character: str) -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"", "shape"), (b"a,b\n", "shape"), (b"a,b\n1\n", "shape"), (b"a,b\n1,2,3\n", "shape"), (b"a,a\n1,2\n", "shape"), (b"a,A\n1,2\n", "shape"),
+        (b"", "shape"), (b"a,b\n", "shape"), (b"a,b\n1\n", "shape"), (b"a,b\n1,2,3\n", "shape"), (b"a,a\n1,2\n", "shape"), (b"A,a\n1,2\n", "shape"),
         (b"a,\n1,2\n", "shape"), (b'a,b\n"x\ny",1\n', "shape"), (b'a,b\n"x,1\n', "shape"), (b'a,b\n"x"y,1\n', "shape"),
         (b"a,b\n\xff,1\n", "encoding"), (b"a,b\n\xc0\x80,1\n", "encoding"), (b"a,b\n\xed\xa0\x80,1\n", "encoding"),
         (b"a,b\n" + b"x" * 201 + b",1\n", "too-large"), (b"a\n" + b"1\n" * 5001, "too-large"),

@@ -73,7 +73,7 @@ def test_other_bytes_for_the_same_document_are_refused(data: bytes) -> None:
 def test_a_record_has_exactly_its_fields() -> None:
     whole = canonical.decode(record(3))
     assert canonical.encode_record(whole) == record(3)
-    assert canonical.encode_record(whole | {"index": 0}) == record(3, index=0)
+    assert canonical.encode_record(canonical.decode(record(0))) == record(0)
     for wrong in (
         whole | {"extra": 1},
         {key: value for key, value in whole.items() if key != "by"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import subprocess
@@ -81,7 +82,13 @@ def test_it_runs_with_the_base_dependencies_alone(bundle: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(roots)}
     command = [sys.executable, "-c", code, str(bundle), "--key", KEY.public.vkey]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert set(eval(done.stdout.splitlines()[-1])) <= {"cryptography", "cffi", "orjson", "sulku", "sulku_client"}
+    assert set(ast.literal_eval(done.stdout.splitlines()[-1])) <= {
+        "cryptography",
+        "cffi",
+        "orjson",
+        "sulku",
+        "sulku_client",
+    }
 
 
 def test_a_checkpoint_that_was_kept_is_compared(bundle: Path) -> None:

@@ -49,6 +49,28 @@ def test_nothing_can_be_added(path: str) -> None:
         verify(rezip(files), [KEY.public])
 
 
+@pytest.mark.parametrize("path", [name for name in NAMES if name != "manifest.json" and not name.startswith("tile/")])
+def test_a_paper_comes_once_and_in_its_place(path: str) -> None:
+    """Said at once, before the manifest is reached: a second ring of keys must not change who is believed."""
+    files = unzip(PAPERS)
+    here = [name for name, _ in files].index(path)
+    for place in range(here + 1, len(files) - 3):
+        with pytest.raises(BundleError, match="does not belong here"):
+            verify(rezip([*files[:place], files[here], *files[place:]]), [KEY.public])
+
+
+def test_an_earlier_checkpoint_lies_under_its_own_size() -> None:
+    wrong = [(name.replace("000004", "000005"), held) for name, held in unzip(PAPERS)]
+    with pytest.raises(BundleError, match="another size"):
+        verify(rezip(wrong), [KEY.public])
+
+
+def test_too_many_rings_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(papers, "RINGS", 0)
+    with pytest.raises(BundleError, match="rings"):
+        verify(PAPERS, [KEY.public])
+
+
 def test_an_edited_permit_is_named() -> None:
     with pytest.raises(SignatureError, match=r"permits/per_1\.1\.json"):
         verify(edit(PAPERS, "permits/per_1.1.json", lambda held: held.replace(b"eyJ", b"eyI", 1)), [KEY.public])

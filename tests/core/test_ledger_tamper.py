@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sulku.codec import stamp
+from sulku.errors import BundleError
 from sulku.ledger import tiles, tree
 from sulku.ledger.verify import verify
 from tests.core.ledgers import KEY, START, at, broken, edit, flip, grow, note, plain, record, rezip, unzip
@@ -170,6 +173,14 @@ def test_trailing_or_missing_hashes_in_a_tile_are_told() -> None:
 @pytest.mark.parametrize("path", [path for path in TILES if path.startswith("tile/")])
 def test_no_file_of_the_ledger_can_be_left_out(path: str) -> None:
     broken(rezip((name, held) for name, held in unzip(BUNDLE) if name != path))
+
+
+@pytest.mark.parametrize("path", TILES)
+def test_a_checksum_that_is_not_the_files_own_is_told(path: str) -> None:
+    claimed = struct.pack("<L", zlib.crc32(TILES[path]))
+    assert BUNDLE.count(claimed) == 2  # before the file, and in the directory
+    with pytest.raises(BundleError, match="checksum"):
+        verify(BUNDLE.replace(claimed, bytes(4)), [KEY.public])
 
 
 # --- records that should never have been signed ----------------------------------------------------------------------

@@ -11,9 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -40,9 +42,7 @@ def eventually(check: Callable[[], Any], *, within: float = 10.0) -> Any:
 def process(*arguments: str, cwd: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program of its own session and end all of it."""
     log = (cwd / f"{uuid.uuid4().hex}.log").open("wb")
-    running = subprocess.Popen(
-        arguments, cwd=cwd, env=os.environ | environment, stdout=log, stderr=log, start_new_session=True
-    )
+    running = subprocess.Popen(arguments, cwd=cwd, env=os.environ | environment, stdout=log, stderr=log, start_new_session=True)
     try:
         yield running
     finally:
@@ -87,10 +87,11 @@ class Workspace:
             f"--ServerApp.root_dir={self.home}", "--KernelManager.transport=ipc",
             "--ServerApp.allow_remote_access=True", "--ServerApp.terminals_enabled=False",
         ]  # fmt: skip
-        places = {"HOME": str(self.home), "JUPYTER_RUNTIME_DIR": str(self.home / ".runtime"), "MPLBACKEND": ""}
-        with process(*arguments, cwd=self.home.parent, **places):
-            eventually(self.answers, within=60)
-            yield self
+        with tempfile.TemporaryDirectory(prefix="ws") as short:  # kernels' sockets: a path has 108 bytes
+            places = {"HOME": str(self.home), "JUPYTER_RUNTIME_DIR": short, "MPLBACKEND": ""}
+            with process(*arguments, cwd=self.home.parent, **places):
+                eventually(self.answers, within=60)
+                yield self
 
     def answers(self) -> bool:
         """Whether the server answers."""
@@ -132,8 +133,9 @@ class GatewayProcess:
         with process(*arguments, cwd=self.folder, PYTHONPATH=f"{ROOT / 'src'}:{ROOT}") as self.process:
             eventually(lambda: ready.exists() and ready.read_text(), within=30)
             self.port = int(ready.read_text())
-            eventually(lambda: self.control("GET", "/control/health")[1]["snapshot_age"] < 100 or not self.broker._server)
+            eventually(lambda: self.control("GET", "/control/health")[1]["snapshot_age"] < 100)
             yield self
+            self.close_websockets()
 
     @property
     def domain(self) -> str:
@@ -320,7 +322,7 @@ class Channels:
             return dict(json.loads(data))
         count = int.from_bytes(data[:8], "little")
         offsets = [int.from_bytes(data[8 * n : 8 * n + 8], "little") for n in range(1, count + 1)]
-        parts = [data[start:end] for start, end in zip(offsets, offsets[1:], strict=False)]
+        parts = [data[start:end] for start, end in pairwise(offsets)]
         names = ("header", "parent_header", "metadata", "content")
         return {"channel": parts[0].decode(), "buffers": parts[5:]} | {
             name: json.loads(part) for name, part in zip(names, parts[1:5], strict=True)

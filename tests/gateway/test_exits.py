@@ -7,8 +7,9 @@ import re
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 
-from broker.gateway import allow, messages
+from broker.gateway import allow, answers, messages
 from broker.gateway.allow import decide
 from sulku.errors import NotAllowedError, PathRefusedError
 from tests.gateway.rig import Browser, GatewayProcess, Workspace, eventually
@@ -111,6 +112,13 @@ def test_a_request_that_two_parsers_could_read_differently_is_refused(inside: Br
     statuses = [line.split()[1] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.")]
     assert statuses, "an answer, not silence"
     assert set(statuses) <= {b"400", b"404", b"501"}, answer[:300]
+
+
+def test_a_header_that_is_not_known_is_dropped_from_any_answer() -> None:
+    answer = web.Response(headers={"X-Secret": "a", "Link": "<http://x>; rel=preconnect", "Location": "/lab", "Server": "b"})
+    answers.seal(answer, "default-src 'none'")
+    assert not {"X-Secret", "Link"} & set(answer.headers)
+    assert (answer.headers["Location"], answer.headers["Server"]) == ("/lab", "sulku")
 
 
 def test_only_known_headers_leave_and_none_of_ours_enter(inside: Browser) -> None:

@@ -159,7 +159,7 @@ def test_a_restart_of_the_hub_leaves_tunnels_and_people_alone(own_hub: Hub, work
     with hub.run():
         eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"), within=30)
         assert not tunnel.stopped
-        assert [route["target"] for route in routes(hub, tunnel)][0].endswith("ws.sock")
+        assert routes(hub, tunnel)[0]["target"].endswith("ws.sock")
 
 
 def test_a_broker_that_is_away_stops_no_server_and_refuses_new_ones(hub: Hub, workspace: Workspace) -> None:

@@ -64,7 +64,7 @@ def _port(server: subprocess.Popen[bytes]) -> int:
     """Return the port that ``server`` listens on, from the kernel: it says only that it was given 0."""
     for _ in range(400):
         assert server.poll() is None, "the policy server ended"
-        own = {os.readlink(entry) for entry in Path(f"/proc/{server.pid}/fd").iterdir() if entry.is_symlink()}
+        own = {str(entry.readlink()) for entry in Path(f"/proc/{server.pid}/fd").iterdir() if entry.is_symlink()}
         for line in Path(f"/proc/{server.pid}/net/tcp").read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split()[:10]
             if state == _LISTENING and f"socket:[{inode}]" in own:

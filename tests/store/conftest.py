@@ -49,9 +49,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def fresh_postgres(cluster: postgres.Cluster) -> Iterator[str]:
     name = ids.new("led")
-    cluster.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")  # type: ignore[arg-type]  # an id is safe in SQL
+    cluster.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield cluster.url(name)
-    cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+    cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

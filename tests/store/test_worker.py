@@ -165,9 +165,13 @@ def test_the_threads_work_wake_sweep_survive_errors_and_stop(store: SqlStore) ->
         swept.set()
         raise ZeroDivisionError
 
+    def open_tunnel(_: Effect) -> None:
+        opened.set()
+        closed.wait(20)
+
     worker = Worker(
         store.outbox,
-        {"open-tunnel": lambda _: opened.set() or closed.wait(10), "close-tunnel": lambda _: closed.set()},  # type: ignore[func-returns-value, dict-item]
+        {"open-tunnel": open_tunnel, "close-tunnel": lambda _: closed.set()},
         Hand(AT + SECOND),
         sweep,
     )

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from broker import settings as settings_module
 from broker import wiring
+from broker.adapters.clock import SystemClock
+from broker.adapters.sandbox import Sandbox
 from broker.flows import datasets
 from broker.processes import Running
 from sulku import ids
@@ -28,6 +30,8 @@ CACHE = Path.home() / ".cache" / "sulku"
 PEOPLE = (  # role, name, e-mail, organisation
     ("researcher", "Ada Salmi", "ada@uni.example", "Lakeside University"),
     ("researcher", "Aki Niemi", "aki@uni.example", "Lakeside University"),
+    ("researcher", "Eva Koski", "eva@uni.example", "Lakeside University"),
+    ("researcher", "Ilo Rinne", "ilo@uni.example", "Lakeside University"),
     ("steward", "Maria Lind", "maria@register.example", "Register Authority"),
     ("steward", "Bo Ek", "bo@register.example", "Register Authority"),
     ("steward", "Cai Rask", "cai@register.example", "Register Authority"),
@@ -83,9 +87,18 @@ class Installation:
         if self.keep is None:
             shutil.rmtree(self.state, ignore_errors=True)
 
+    @property
+    def sandbox(self) -> Sandbox:
+        """The workspaces of this machine, as anybody with the state folder sees them, whether the broker lives or not."""
+        return Sandbox(self.state, self.settings.workspace.expanduser(), self.settings.image, now=SystemClock().now)
+
+    def supervisor(self, tunnel: str) -> int:
+        """Return the process id of a tunnel's supervisor."""
+        return int(json.loads((self.state / "run" / ids.label(tunnel) / "namespaces.json").read_text())["supervisor"])
+
     def _end_workspaces(self) -> None:
         """Supervisors outlive the broker by design; a test's do not outlive the test."""
-        sandbox = wiring.Sandbox(self.state, self.settings.workspace.expanduser(), self.settings.image, now=wiring.SystemClock().now)
+        sandbox = self.sandbox
         for folder in (self.state / "run").glob("t-*"):
             tunnel = ids.from_label(folder.name)
             if sandbox.status(tunnel) is not None:

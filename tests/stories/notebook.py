@@ -1,5 +1,4 @@
 """What the researcher of the story runs in her tunnel: one cell after each marker."""
-# ruff: noqa
 # %% read the data
 import pandas as pd
 flchain = pd.read_csv("/data/flchain/flchain.csv")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -58,7 +60,7 @@ class Person:
         return self.web.post(action, data={**kept, "sub": sub}, headers={"Origin": self.settings.issuer})
 
     def _is_me(self, _: str, name: str) -> bool:
-        return name.split()[0].lower() == self.email.split("@")[0]
+        return name.split(maxsplit=1)[0].lower() == self.email.split("@")[0]
 
     def sign_in(self) -> None:
         """Sign in at the pages, as a browser does."""
@@ -154,6 +156,29 @@ class Lab:
     def connected(self) -> Connected:
         """Return an open kernel socket as an async context."""
         return Connected(self)
+
+
+class Watcher:
+    """Keeps a kernel's socket open, with a loop running in the kernel, and notes when and how it was closed."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.opened = threading.Event()
+        self.closed_at: datetime | None = None
+        self.code: int | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()), daemon=True)
+        self._thread.start()
+
+    async def _watch(self) -> None:
+        async with self.lab.connected() as (socket, send):
+            await send("import time\nwhile True: time.sleep(0.2); print('alive', flush=True)")
+            async for _ in socket:
+                self.opened.set()
+            self.code, self.closed_at = socket.close_code, datetime.now(UTC)
+
+    def wait(self, seconds: float) -> None:
+        """Return once the socket is closed."""
+        self._thread.join(seconds)
 
 
 class Connected:

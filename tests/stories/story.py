@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -13,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sulku import ids
+from sulku.plan import EndRecord
 from tests.stories.installation import Installation
-from tests.stories.person import Lab, Person, RefusedByApi
+from tests.stories.person import Lab, Person, RefusedByApi, Watcher
 
+OTHERS = ("aki", "eva", "ilo")
 NOTEBOOK = Path(__file__).with_name("notebook.py")  # what the researcher runs, cell by cell
 
 
@@ -44,6 +49,7 @@ class Story:
     tunnel: str = ""
     release: str = ""
     bundle: bytes = b""
+    others: dict[str, tuple[str, Watcher]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._people: dict[str, Person] = {}
@@ -51,7 +57,7 @@ class Story:
     def who(self, name: str) -> Person:
         """Return a signed-in person by their first name."""
         if name not in self._people:
-            address = {"ada": "uni", "aki": "uni", "sten": "uni", "tove": "audit", "olli": "ops"}.get(name, "register")
+            address = {"ada": "uni", "aki": "uni", "eva": "uni", "ilo": "uni", "sten": "uni", "tove": "audit", "olli": "ops"}.get(name, "register")
             self._people[name] = self.at.person(f"{name}@{address}.example")
         return self._people[name]
 
@@ -101,7 +107,7 @@ class Story:
             "purpose": "Whether a high concentration of free light chain foretells death in older people, so that they are seen earlier.",
             "basis": "Secondary Use Act 552/2019, section 38",
             "outputs": "Tables of counts by sex and age, a survival table and a regression.",
-            "people": [aki.id],
+            "people": [aki.id, self.who("eva").id, self.who("ilo").id],
             "datasets": [
                 {"dataset": self.datasets["flchain"], "version": "1", "variables": ["person", "age", "sex", "kappa", "lambda", "futime", "death"]},
                 {"dataset": self.datasets["whas500"], "version": "1", "variables": ["person", "age", "gender", "lenfol", "fstat"]},
@@ -146,6 +152,17 @@ class Story:
         lab = self.line("Ada (researcher)", "enters by a single-use ticket", lambda: ada.enter(self.tunnel), "shell page of the gateway")
         self.line("Aki (researcher)", "would enter Ada's tunnel", lambda: self._stranger(lab), lambda code: f"refused: {code}")
         return lab  # type: ignore[no-any-return]
+
+    def run(self, scratch: Path) -> None:
+        """Tell all of it."""
+        self.catalogue()
+        self.apply()
+        lab = self.open()
+        self.analyse(lab)
+        self.open_others()
+        self.release_results(lab)
+        self.deadlines()
+        self.audit(scratch)
 
     def _stranger(self, lab: Lab) -> str:
         aki = self.who("aki")
@@ -257,20 +274,95 @@ class Story:
 
     # --- 6 ------------------------------------------------------------------------------------------------------------
 
-    def wait_for_deadline(self, tunnel: str, person: str) -> None:
-        """The deadline passes: sockets cut, kernel dead, mount gone, and a later request gets a page that says so."""
+    def open_others(self) -> None:
+        """Three colleagues open tunnels of a minute while Ada works; step 6 is about their ends."""
+
+        def one(name: str) -> None:
+            person = self.who(name)
+            tunnel = person.post("/tunnels", {"permit": self.permit, "minutes": 1})["id"]
+            person.wait(f"/tunnels/{tunnel}", "state", "open", "closing", "closed")
+            person.sign_in()
+            lab = person.enter(tunnel)
+            lab.start()
+            watcher = Watcher(lab)
+            watcher.opened.wait(20)
+            self.others[name] = (tunnel, watcher)
+
+        for name in OTHERS:
+            self.who(name)
+        self._opening = [threading.Thread(target=one, args=(name,), daemon=True) for name in OTHERS]
+        for thread in self._opening:
+            thread.start()
+
+    def deadlines(self) -> None:
+        """Deadlines pass. Any one clock is killed first; the others end the tunnel all the same."""
         self.step = 6
-        whose = self.who(person)
-        deadline = datetime.fromisoformat(whose.get(f"/tunnels/{tunnel}")["deadline"])
-        time.sleep(max(0.0, (deadline - datetime.now(UTC)).total_seconds()))
-        ended = self.line(
-            "the clocks", "end the tunnel at its deadline", lambda: whose.wait(f"/tunnels/{tunnel}", "state", "closed", seconds=15), lambda one: one["cause"]
-        )
-        late = (datetime.fromisoformat(ended["ended_at"]) - deadline).total_seconds()
-        assert late <= 2, f"the workspace lived {late} s past its deadline"
-        origin = self.at.settings.tunnel_url(ids.label(tunnel))
-        page = self.line("anybody", "asks the tunnel's address again", lambda: whose.web.get(f"{origin}/lab"), lambda got: f"{got.status_code}: says that it has ended")
-        assert page.status_code in {403, 404, 410}, page.status_code
+        for thread in self._opening:
+            thread.join(60)
+        assert set(self.others) == set(OTHERS), f"only {set(self.others)} got in: {self.at.running.tail('broker')}"
+        due = {name: self._deadline(name) for name in OTHERS}
+        first, second, third = sorted(OTHERS, key=due.__getitem__)
+        self.line("an operator", f"kills the supervisor of {third.title()}'s tunnel", lambda: self._kill_supervisor(third), lambda cause: f"dead at once: {cause}")
+        self._until(due[first] - timedelta(seconds=2))
+        self.line("an operator", "kills the broker two seconds before the deadline", lambda: self.at.running.kill("broker"), "kill -9")
+        self.line("gateway and supervisor", f"end {first.title()}'s tunnel without it", lambda: self._ended(first, due[first]), self._late)
+        self._until(due[second])
+        self.line("gateway and supervisor", f"end {second.title()}'s tunnel without it", lambda: self._ended(second, due[second]), self._late)
+        self.at.running.start("broker")
+        self.at.running.wait_ready()
+        for name in (first, second, third):
+            path = f"/tunnels/{self.others[name][0]}"
+            found = self.who(name).wait(path, "state", "closed", seconds=20)
+            self.line("the broker, back", f"records the end of {name.title()}'s tunnel", lambda found=found: found, lambda one: f"{one['cause']}, nothing left")
+        origin = self.at.settings.tunnel_url(ids.label(self.others[first][0]))
+        page = self.line("anybody", "asks for the tunnel again", lambda: self.who(first).web.get(f"{origin}/lab", headers={"Accept": "text/html"}), lambda got: f"{got.status_code}, a page that says so")
+        assert page.status_code in {403, 404, 410} and "ended" in page.text.lower(), (page.status_code, page.text[:500])
+        self.line("an operator", "kills the gateway while Ada is inside", lambda: self.at.running.kill("gateway"), "kill -9")
+        self.line("Ada (researcher)", "closes her tunnel meanwhile", lambda: self._close_own(), lambda one: f"{one['state']}: {one['cause']}")
+        self.at.running.start("gateway")
+        self.at.running.wait_ready()
+
+    def _deadline(self, name: str) -> datetime:
+        return datetime.fromisoformat(self.who(name).get(f"/tunnels/{self.others[name][0]}")["deadline"])
+
+    def _until(self, at: datetime) -> None:
+        time.sleep(max(0.0, (at - datetime.now(UTC)).total_seconds()))
+
+    def _kill_supervisor(self, name: str) -> str:
+        tunnel, watcher = self.others[name]
+        os.kill(self.at.supervisor(tunnel), signal.SIGKILL)
+        found = self.who(name).wait(f"/tunnels/{tunnel}", "state", "closed", seconds=20)
+        watcher.wait(10)
+        assert watcher.closed_at is not None, "the socket outlived the workspace"
+        return str(found["cause"])
+
+    def _ended(self, name: str, due: datetime) -> tuple[float, float]:
+        """Return how late, in seconds, the socket was cut and the workspace was dead; both within two."""
+        tunnel, watcher = self.others[name]
+        watcher.wait(10)
+        assert watcher.closed_at is not None, f"the socket of {name}'s tunnel is open after its deadline"
+        for _ in range(50):
+            found = self.at.sandbox.status(tunnel)
+            if isinstance(found, EndRecord):
+                break
+            time.sleep(0.1)
+        assert isinstance(found, EndRecord), found
+        assert (found.cause, found.processes_left, found.mounts_left) == ("deadline", 0, 0), found
+        late = ((watcher.closed_at - due).total_seconds(), (found.at - due).total_seconds())
+        assert max(late) <= 2, f"{late} s late"
+        return late
+
+    @staticmethod
+    def _late(late: tuple[float, float]) -> str:
+        return f"socket cut after {late[0]:.2f} s, kernel dead after {late[1]:.2f} s"
+
+    def _close_own(self) -> Any:
+        ada = self.who("ada")
+        ada.post(f"/tunnels/{self.tunnel}/close")
+        found = ada.wait(f"/tunnels/{self.tunnel}", "state", "closed", seconds=20)
+        record = self.at.sandbox.status(self.tunnel)
+        assert isinstance(record, EndRecord) and record.processes_left == record.mounts_left == 0, record
+        return found
 
     # --- 7 ------------------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ class Rig:
     ids: dict[str, str] = field(default_factory=dict)
     dataset: str = ""
     clients: list[httpx2.Client] = field(default_factory=list)
+    tokens: dict[str, str] = field(default_factory=dict)
 
     def client(self, **settings: Any) -> httpx2.Client:
         """Return a client that is closed with the rig."""
@@ -102,7 +103,9 @@ class Rig:
 
     def api(self, who: str, role: str = "") -> httpx2.Client:
         """Return a program that acts for ``who``."""
-        headers = {"Authorization": f"Bearer {self.token(who)}", **({"Sulku-Role": role} if role else {})}
+        if who not in self.tokens:
+            self.tokens[who] = self.token(who)
+        headers = {"Authorization": f"Bearer {self.tokens[who]}", **({"Sulku-Role": role} if role else {})}
         return self.client(base_url=self.url + "/api/v1", headers=headers)
 
     def ledger(self, kind: str = "") -> list[dict[str, Plain]]:
@@ -183,6 +186,7 @@ def running(state: Path, database: Path, *pages: APIRouter, **settings: object) 
     with served(create_issuer(made, lambda: stand_ins, clock), issuer_at), served(app, broker_at):
         rig = Rig(url, issuer, ports, clock, made, identity, store)
         _fill(rig)
+        archive.checkpoint()
         yield rig
         for client in rig.clients:
             client.close()

@@ -79,9 +79,7 @@ def declare(ports: World, by: By, application: ApplicationId, asked: Because, ex
 
 
 @router.post("/{application}/return", response_model=Changed)
-def return_(
-    ports: World, by: By, application: ApplicationId, asked: ReturnPoints, expected: Expected = None, key: Key = None
-) -> Response:
+def return_(ports: World, by: By, application: ApplicationId, asked: ReturnPoints, expected: Expected = None, key: Key = None) -> Response:
     """Ask the applicant to correct points."""
     expect(ports, application, expected)
     return done(applications.return_(ports, by, application, tuple(asked.points), key), application)

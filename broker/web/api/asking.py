@@ -112,6 +112,6 @@ def made(receipt: Receipt, prefix: str, by: Actor) -> Response:
 
 def file(name: str, media: str, data: bytes) -> Response:
     """Return bytes to be saved, never shown as a page of ours."""
-    plain_name = "".join(letter if letter.isascii() and letter.isalnum() or letter in "._-" else "_" for letter in name)
+    plain_name = "".join(letter if (letter.isascii() and letter.isalnum()) or letter in "._-" else "_" for letter in name)
     disposition = f"attachment; filename=\"{plain_name}\"; filename*=UTF-8''{quote(name, safe='')}"
     return Response(data, media_type=media, headers={"Content-Disposition": disposition, "Content-Security-Policy": INERT})

@@ -20,15 +20,15 @@ Points = Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_lengt
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _id(prefix: str) -> Any:
-    return Annotated[str, Field(pattern=f"^{prefix}_[{ALPHABET}]{{16}}$")]
+def _of(prefix: str) -> Any:
+    return Field(pattern=f"^{prefix}_[{ALPHABET}]{{16}}$")
 
 
-PersonRef = _id("usr")
-DatasetRef = _id("dst")
-PermitRef = _id("per")
-OutputRef = _id("out")
-DecisionRef = _id("dec")
+PersonRef = Annotated[str, _of("usr")]
+DatasetRef = Annotated[str, _of("dst")]
+PermitRef = Annotated[str, _of("per")]
+OutputRef = Annotated[str, _of("out")]
+DecisionRef = Annotated[str, _of("dec")]
 
 
 class Document(BaseModel):
@@ -151,7 +151,7 @@ class Envelope(BaseModel):
     """A signed paper (DSSE); empty signatures never occur."""
 
     model_config = ConfigDict(extra="allow")
-    payloadType: str
+    payload_type: Annotated[str, Field(alias="payloadType")]
     payload: str
     signatures: list[dict[str, Any]]
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Literal, Protocol
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from broker.flows import outputs, people, releases, tunnels
 from broker.flows.tunnels import Reported

@@ -11,9 +11,13 @@ from pydantic import AwareDatetime
 from broker.flows import ledger
 from broker.web.api.asking import By, DatasetId, World, many, one
 from broker.web.api.documents import Checkpoint, Head, Inclusion, Line, Listing, Replay, Sizes
-from broker.web.api.outputs import BYTES
+from broker.web.api.outputs import binary
 from sulku import records
+from sulku.errors import InvalidInputError, SignatureError
+from sulku.ledger import checkpoint
 from sulku.records import Access, Found, Search, Verified
+
+ZIP = binary("application/zip")
 
 router = APIRouter(prefix="/ledger", tags=["ledger"])
 When = Annotated[AwareDatetime | None, Query()]
@@ -32,7 +36,7 @@ def search(
     by: By,
     person: Word = "",
     noun: Word = "",
-    type: Word = "",
+    kind: Annotated[Line, Query(alias="type")] = "",
     dataset: Word = "",
     record: Word = "",
     outcome: Word = "",
@@ -42,7 +46,7 @@ def search(
     most: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Response:
     """Return entries, newest first; ``before`` goes on where a page ended."""
-    wanted = Search(person, noun, type, dataset, record, outcome, since, until)
+    wanted = Search(person, noun, kind, dataset, record, outcome, since, until)
     return one(ledger.search(ports, by, wanted, before=before, most=most))
 
 
@@ -58,8 +62,8 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-@router.get("/bundle", responses=BYTES, response_class=Response)
-def export(ports: World, by: By, private: bool = False) -> Response:
+@router.get("/bundle", responses=ZIP, response_class=Response)
+def export(ports: World, by: By, *, private: bool = False) -> Response:
     """Return what an outsider needs to verify the ledger, as one archive; ``private`` adds the texts behind the commitments."""
     return Response(ledger.export(ports, by, private=private), media_type="application/zip")
 
@@ -73,7 +77,12 @@ def verify(ports: World, by: By) -> Response:
 @router.post("/consistency", response_model=Sizes)
 def consistent(ports: World, by: By, asked: Checkpoint) -> Response:
     """Check that the ledger of now begins with the one that your earlier checkpoint signed."""
-    before, now = ledger.consistent(ports, by, asked.checkpoint.encode())
+    kept = asked.checkpoint.encode()
+    try:
+        checkpoint.parse(kept)
+    except SignatureError as error:  # what the asker sent, not what we keep
+        raise InvalidInputError(str(error), fields=[("checkpoint", "Send the whole signed note")]) from error
+    before, now = ledger.consistent(ports, by, kept)
     return one({"before": before, "now": now})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 from broker.flows import outputs
@@ -10,7 +12,15 @@ from broker.web.api.documents import Listing
 from sulku.outputs import Output
 
 router = APIRouter(tags=["outputs"])
-BYTES = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}}
+
+
+def binary(*media: str) -> dict[int | str, dict[str, Any]]:
+    """Return the description of an answer that is a file, of one of these media types."""
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": dict.fromkeys(media, schema), "description": "The file."}}
+
+
+BYTES = binary("text/csv", "text/plain", "image/png", "application/octet-stream")  # what outputs are rebuilt to
 
 
 @router.get("/releases/{release}/outputs", response_model=Listing[Output])

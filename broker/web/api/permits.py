@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 
@@ -13,8 +13,10 @@ from broker.web.api.documents import Because, Envelope, Listing, Recorded
 from sulku.permits import Permit, State
 
 router = APIRouter(tags=["permits"])
-DSSE = "application/vnd.dsse.envelope.v1+json"
-PAPER = {200: {"content": {DSSE: {"schema": Envelope.model_json_schema()}}, "description": "The signed paper, byte for byte."}}
+DSSE: Final = "application/vnd.dsse.envelope.v1+json"
+PAPER: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {DSSE: {"schema": Envelope.model_json_schema()}}, "description": "The signed paper, byte for byte."}
+}
 
 
 @router.get("/register", response_model=Listing[Listed], tags=["register"])

@@ -46,9 +46,7 @@ def may(ports: World, by: By, release: ReleaseId) -> Response:
 
 
 @router.post("/{release}/judge", response_model=Changed)
-def judge(
-    ports: World, by: By, release: ReleaseId, asked: JudgeRelease, expected: Expected = None, key: Key = None
-) -> Response:
+def judge(ports: World, by: By, release: ReleaseId, asked: JudgeRelease, expected: Expected = None, key: Key = None) -> Response:
     """Give your verdict on every file; nobody else sees it until the quorum is in."""
     expect(ports, release, expected)
     marks = tuple(typed(Mark, mark.model_dump()) for mark in asked.marks)
@@ -63,9 +61,7 @@ def retract(ports: World, by: By, release: ReleaseId, expected: Expected = None)
 
 
 @router.post("/{release}/consolidate", response_model=Changed)
-def consolidate(
-    ports: World, by: By, release: ReleaseId, asked: Consolidate, expected: Expected = None, key: Key = None
-) -> Response:
+def consolidate(ports: World, by: By, release: ReleaseId, asked: Consolidate, expected: Expected = None, key: Key = None) -> Response:
     """Close the round: let every file out, or return the release with points."""
     expect(ports, release, expected)
     receipt = releases.consolidate(ports, by, release, let_out=asked.release, points=tuple(asked.points), key=key)

@@ -35,7 +35,11 @@ def _shown(ports: Ports, by: Actor, known: Application, given: dict[str, str] | 
     every = {one.id: one for one in datasets.listing(ports, by)}
     names = people.names(ports)
     steward = by.role is Role.STEWARD
-    against = {action: words.sentences(codes) for action, codes in applications.may(ports, by, known.id).items()} if by.role is not Role.AUDITOR else {}
+    against = (
+        {action: words.sentences(codes) for action, codes in applications.may(ports, by, known.id).items()}
+        if by.role is not Role.AUDITOR
+        else {}
+    )
     if steward and by.id in {one.by for one in known.judgements}:
         against["application.judge"] = words.sentences(["judged-already"])
     own = (Act("Withdraw", f"/applications/{known.id}/withdraw", "plain", against=against.get("application.withdraw", ())),)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from broker.flows import applications, colleagues, datasets, notices, people, permits, releases, tunnels
 from broker.web import views
 from broker.web.pages import render, sentences
-from broker.web.pages.asks import Act, By, Form, Sent, World, history, key, same
+from broker.web.pages.asks import Act, By, Form, Sent, World, history, key, require, same
 from broker.web.views import Moment, Task
 from sulku import forms
 from sulku.applications import Application, State
@@ -30,6 +30,9 @@ SECTIONS: Final = {
     "setting": ("Setting", "From when to when", ("starts", "ends")),
     "outputs": ("Outputs", "What you expect to take out", ("outputs",)),
 }
+
+
+After = Annotated[str, Query(alias="next")]
 
 
 class _Section(StringConvertor):
@@ -76,8 +79,7 @@ def task_list(request: Request, ports: Ports, by: Actor, known: Application) -> 
     """Show an application that is being written, section by section."""
     wrong = {_section(field) for field, _ in problems(known)}
     tasks = tuple(
-        Task(title, f"/applications/{known.id}/{name}", _status(known, name, wrong), hint)
-        for name, (title, hint, _) in SECTIONS.items()
+        Task(title, f"/applications/{known.id}/{name}", _status(known, name, wrong), hint) for name, (title, hint, _) in SECTIONS.items()
     )
     left = len(wrong)
     against = (f"{left} of {len(tasks)} sections are not complete. You, or anybody on it, can complete them.",) if left else ()
@@ -98,7 +100,7 @@ def problems(known: Application) -> tuple[tuple[str, str], ...]:
 
 
 def _section(field: str) -> str:
-    return next((name for name, (_, _, fields) in SECTIONS.items() if field.split("[")[0] in fields), "project")
+    return next((name for name, (_, _, fields) in SECTIONS.items() if field.partition("[")[0] in fields), "project")
 
 
 def _status(known: Application, name: str, wrong: set[str]) -> str:
@@ -133,10 +135,10 @@ def checked(ports: Ports, by: Actor, known: Application, errors: tuple[tuple[str
 
 
 @router.get("/applications/{application}/{name:section}")
-def section(request: Request, ports: World, by: By, application: str, name: str, next: str = "") -> Response:
+def section(request: Request, ports: World, by: By, application: str, name: str, after: After = "") -> Response:
     """Ask the questions of one section."""
     known = writing(ports, by, application)
-    return render.page(request, _asked(ports, by, known, name, {**plain(known.form), "add": ""}, next))
+    return render.page(request, _asked(ports, by, known, name, {**plain(known.form), "add": ""}, after))
 
 
 def _asked(ports: Ports, by: Actor, known: Application, name: str, given: dict[str, Any], next_: str = "") -> views.Section:
@@ -156,7 +158,13 @@ def save(request: Request, ports: World, by: By, application: str, name: str, se
         changed = _answers(ports, by, known, name, sent)
         applications.draft(ports, by, {**plain(known.form), **changed}, application)
     except InvalidInputError as error:
-        typed = {**plain(known.form), **sent.all, "people": sent.every("person"), "add": sent["people"], "datasets": list(sent.every("dataset"))}
+        typed = {
+            **plain(known.form),
+            **sent.all,
+            "people": sent.every("person"),
+            "add": sent["people"],
+            "datasets": list(sent.every("dataset")),
+        }
         return render.again(request, _asked(ports, by, known, name, typed, sent["next"]), error)
     return render.to(_after(application, name, changed, sent["next"]))
 
@@ -216,8 +224,7 @@ def choose(request: Request, ports: World, by: By, application: str, dataset: st
     wanted = [{**plain(one), "variables": chosen} if one.dataset == dataset else plain(one) for one in known.form.datasets]
     try:
         same(known, sent)
-        if not chosen:
-            raise InvalidInputError("none chosen", fields=[("variables", "Choose at least one variable")])
+        require(chosen, "variables", "Choose at least one variable")
         applications.draft(ports, by, {**plain(known.form), "datasets": wanted}, application)
     except InvalidInputError as error:
         return render.again(request, page, error)

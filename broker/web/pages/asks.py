@@ -88,6 +88,16 @@ def same(record: Any, sent: Sent) -> None:
         raise StaleError(f"{record.id} has moved on since you opened the page")
 
 
+def require(given: object, field: str, text: str) -> None:
+    """Require that a field of a form holds something.
+
+    Raises:
+        InvalidInputError: It is empty; ``text`` says what to do.
+    """
+    if not given:
+        raise InvalidInputError(text, fields=[(field, text)])
+
+
 def key() -> str:
     """Return a fresh idempotency key for a form."""
     return ids.new("dec")
@@ -99,4 +109,4 @@ def history(ports: Ports, by: Actor, shown: Any) -> tuple[Moment, ...]:
     return tuple(sentences.moment(entry, by, names) for entry in stories.of(ports, by, shown))
 
 
-__all__ = ["Act", "Anyone", "By", "Form", "Sent", "World", "history", "key", "same"]
+__all__ = ["Act", "Anyone", "By", "Form", "Sent", "World", "history", "key", "require", "same"]

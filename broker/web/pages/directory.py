@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from broker.flows import datasets, ledger, people
 from broker.web import oversight, views
 from broker.web.pages import render, words
-from broker.web.pages.asks import Act, By, Form, Sent, World, history, key, same
+from broker.web.pages.asks import Act, By, Form, Sent, World, history, key, require, same
 from sulku.errors import InvalidInputError, NotFoundError, SulkuError
 from sulku.people import Actor, Person, Register, Role, State
 from sulku.ports import Ports
@@ -47,7 +47,9 @@ def register(request: Request, ports: World, by: By, sent: Form) -> Response:
 
 
 def _register(sent: Sent) -> Register:
-    wrong = [(field, text) for field, text in (("name", "Give a name"), ("organisation", "Give an organisation")) if not sent[field].strip()]
+    wrong = [
+        (field, text) for field, text in (("name", "Give a name"), ("organisation", "Give an organisation")) if not sent[field].strip()
+    ]
     if "@" not in sent["email"]:
         wrong.append(("email", "Give an e-mail address, such as name@example.org"))
     if not sent.every("role"):
@@ -100,8 +102,7 @@ def change_roles(request: Request, ports: World, by: By, person: str, sent: Form
     known = _one(ports, by, person)
     try:
         same(known, sent)
-        if not sent.every("role"):
-            raise InvalidInputError("no role", fields=[("roles", "Choose at least one role, or end the account")])
+        require(sent.every("role"), "roles", "Choose at least one role, or end the account")
         people.change_roles(ports, by, person, _roles(sent), _end(sent["expires"], "expires"))
     except InvalidInputError as error:
         return render.again(request, _page(ports, by, known, {**sent.all, "roles": sent.every("role")}), error)
@@ -157,8 +158,7 @@ def set_absence(request: Request, ports: World, by: By, sent: Form) -> Response:
     """Save it."""
     try:
         until = None if sent["back"] else _end(sent["until"], "until")
-        if until is None and not sent["back"]:
-            raise InvalidInputError("no day", fields=[("until", "Give the last day of your absence")])
+        require(until or sent["back"], "until", "Give the last day of your absence")
         people.set_absence(ports, by, until, "" if sent["back"] else sent["delegate"])
     except InvalidInputError as error:
         return render.again(request, _absence(ports, by, sent.all), error)

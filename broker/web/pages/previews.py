@@ -20,7 +20,7 @@ from broker.web.identity import Sealer
 from broker.web.views import FileView, Sheet
 from sulku.errors import NotFoundError, SulkuError
 from sulku.outputs import Output
-from sulku.people import Actor
+from sulku.people import Actor, Role
 from sulku.ports import Ports
 from sulku.releases import Release
 
@@ -34,14 +34,16 @@ RISE: Final = {"": 0, "note": 0, "review": 1, "block": 2}
 def files(request: Request, ports: Ports, by: Actor, release: Release) -> tuple[FileView, ...]:
     """Return every file of a release with its findings and a preview; each preview that is shown is recorded."""
     blocked = {item.output: item.blocked for item in release.items}
-    return tuple(_file(request, ports, by, one, blocked[one.id]) for one in outputs.listing(ports, by, release.id))
+    return tuple(_file(request, ports, by, one, blocked=blocked[one.id]) for one in outputs.listing(ports, by, release.id))
 
 
-def _file(request: Request, ports: Ports, by: Actor, known: Output, blocked: bool | None) -> FileView:
+def _file(request: Request, ports: Ports, by: Actor, known: Output, *, blocked: bool | None) -> FileView:
     said = tuple(sorted(known.findings, key=lambda one: -RISE.get(str(one["severity"]), 0)))
+    if by.role is Role.AUDITOR or not known.rebuilt:  # auditors see what was found, not what was in it
+        return FileView(known, blocked, said)
     try:
         seen, data = outputs.preview(ports, by, known.id)
-    except NotFoundError:  # nothing rebuilt, or not for this reader
+    except NotFoundError:  # not for this reader
         return FileView(known, blocked, said)
     if seen.media.startswith("text/csv"):
         return FileView(known, blocked, said, sheet(data, said))

@@ -41,7 +41,9 @@ def register(request: Request, ports: World) -> Response:
 def register_csv(ports: World) -> Response:
     """Return the register as CSV."""
     rows = [plain(row) for row in permits.register(ports)]
-    return render.rows_as_csv("register", HEAD, [[" ".join(row[name]) if name == "datasets" else row[name] for name in HEAD] for row in rows])
+    return render.rows_as_csv(
+        "register", HEAD, [[" ".join(row[name]) if name == "datasets" else row[name] for name in HEAD] for row in rows]
+    )
 
 
 @router.get("/register.json")

@@ -19,7 +19,8 @@ from broker.web.views import Link
 from sulku import applications as apps
 from sulku import releases as rels
 from sulku.codec import plain
-from sulku.people import Actor
+from sulku.errors import NotFoundError
+from sulku.people import Actor, Role
 from sulku.ports import Ports
 
 router = APIRouter()
@@ -80,7 +81,13 @@ def queue_json(request: Request, ports: World, by: By) -> Response:
 
 
 def cases(ports: Ports, by: Actor) -> dict[str, list[Case]]:
-    """Return every case under needs, waiting and done; open ones oldest first, done ones newest first."""
+    """Return every case under needs, waiting and done; open ones oldest first, done ones newest first.
+
+    Raises:
+        NotFoundError: The reader is no steward.
+    """
+    if by.role is not Role.STEWARD:
+        raise NotFoundError("there is nothing at this address that you may see")
     now = ports.clock.now()
     found: dict[str, list[Case]] = {show: [] for show in SHOWS}
     for show, case in (*_applications(ports, by, now), *_releases(ports, by, now)):
@@ -107,18 +114,21 @@ def _applications(ports: Ports, by: Actor, now: datetime) -> Iterator[tuple[str,
             show, waits, since = "done", "Nobody", one.decided_at or one.submitted_at
         if show == "done" and (since is None or now - since > RECENT):
             continue
-        yield show, Case(
-            href=f"/applications/{one.id}",
-            id=one.id,
-            kind="application",
-            title=one.form.title or "Untitled application",
-            who=names.get(one.applicant, one.applicant),
-            organisation=one.organisation,
-            state=one.state.value,
-            since=since,
-            days=_days(since, now),
-            progress=f"{len(one.judgements)} of {apps.QUORUM} verdicts",
-            waits_for=waits,
+        yield (
+            show,
+            Case(
+                href=f"/applications/{one.id}",
+                id=one.id,
+                kind="application",
+                title=one.form.title or "Untitled application",
+                who=names.get(one.applicant, one.applicant),
+                organisation=one.organisation,
+                state=one.state.value,
+                since=since,
+                days=_days(since, now),
+                progress=f"{len(one.judgements)} of {apps.QUORUM} verdicts",
+                waits_for=waits,
+            ),
         )
 
 
@@ -129,18 +139,21 @@ def _releases(ports: Ports, by: Actor, now: datetime) -> Iterator[tuple[str, Cas
         since = one.submitted_at if show != "done" else one.decided_at or one.submitted_at
         if show == "done" and (since is None or now - since > RECENT):
             continue
-        yield show, Case(
-            href=f"/releases/{one.id}",
-            id=one.id,
-            kind="release",
-            title=one.title,
-            who=names.get(one.author, one.author),
-            organisation=one.organisation,
-            state=one.state.value,
-            since=since,
-            days=_days(since, now),
-            progress=progress,
-            waits_for=waits,
+        yield (
+            show,
+            Case(
+                href=f"/releases/{one.id}",
+                id=one.id,
+                kind="release",
+                title=one.title,
+                who=names.get(one.author, one.author),
+                organisation=one.organisation,
+                state=one.state.value,
+                since=since,
+                days=_days(since, now),
+                progress=progress,
+                waits_for=waits,
+            ),
         )
 
 

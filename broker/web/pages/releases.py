@@ -9,7 +9,7 @@ from broker.flows import people, releases
 from broker.web import views
 from broker.web.api.asking import file
 from broker.web.pages import previews, render, words
-from broker.web.pages.asks import Act, By, Form, Sent, World, history, key, same
+from broker.web.pages.asks import Act, By, Form, Sent, World, history, key, require, same
 from sulku.errors import InvalidInputError
 from sulku.people import Actor, Role
 from sulku.ports import Ports
@@ -160,8 +160,7 @@ def return_(request: Request, ports: World, by: By, release: str, sent: Form) ->
     known = releases.view(ports, by, release)
     fresh = _fresh(ports, by, release, sent)
     try:
-        if not sent.lines("reason"):
-            raise InvalidInputError("no points", fields=[("reason", "Say at least one thing to change")])
+        require(sent.lines("reason"), "reason", "Say at least one thing to change")
         releases.consolidate(ports, by, release, let_out=False, points=sent.lines("reason"), key=fresh)
     except InvalidInputError as error:
         return render.again(request, _return(known, sent.all), error)

@@ -27,7 +27,13 @@ from sulku.people import PUBLIC, Actor, Role
 HERE: Final = Path(__file__).resolve().parent.parent
 NAV: Final = {
     Role.RESEARCHER: (("My work", "/work"), ("Datasets", "/datasets"), ("Register", "/register")),
-    Role.STEWARD: (("Queue", "/queue"), ("Permits", "/permits"), ("Tunnels", "/tunnels"), ("Datasets", "/datasets"), ("Absence", "/absence")),
+    Role.STEWARD: (
+        ("Queue", "/queue"),
+        ("Permits", "/permits"),
+        ("Tunnels", "/tunnels"),
+        ("Datasets", "/datasets"),
+        ("Absence", "/absence"),
+    ),
     Role.AUDITOR: (("Ledger", "/audit"), ("Timeline", "/ledger"), ("Access", "/access"), ("Permits", "/permits"), ("Tunnels", "/tunnels")),
     Role.OPERATOR: (("People", "/people"), ("System", "/system"), ("Datasets", "/datasets")),
     Role.PUBLIC: (("Datasets", "/datasets"), ("Register", "/register"), ("Help", "/help")),
@@ -72,6 +78,7 @@ def span(seconds: int) -> str:
 
 
 def plural(count: int, unit: str) -> str:
+    """Return a count with its unit: ``1 file``, ``2 files``."""
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 

@@ -13,7 +13,14 @@ from sulku import ids
 from sulku.codec import Plain, unstamp
 from sulku.people import Actor, Role
 
-PLACES: Final = {"app": "/applications/", "per": "/permits/", "tun": "/tunnels/", "rel": "/releases/", "dst": "/datasets/", "usr": "/people/"}
+PLACES: Final = {
+    "app": "/applications/",
+    "per": "/permits/",
+    "tun": "/tunnels/",
+    "rel": "/releases/",
+    "dst": "/datasets/",
+    "usr": "/people/",
+}
 TITLES: Final = {
     "application.submitted": "Sent to the data stewards",
     "application.drafted": "Answers saved",

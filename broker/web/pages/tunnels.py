@@ -24,7 +24,7 @@ from sulku.tunnels import LIVE, State, Tunnel
 router = APIRouter()
 PROGRESS: Final = {State.REQUESTED: 1, State.PROVED: 2, State.OPEN: 4}
 SCOPES: Final = ("tunnel", "person", "permit", "dataset", "everything")
-_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.M)
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
 @router.get("/tunnels")
@@ -185,7 +185,11 @@ def _halt(ports: Ports, scope: str, identifier: str, given: dict[str, str] | Non
     lost = "What is unsaved is lost; home folders are kept."
     return views.Confirm(
         title=f"Halt {what}?",
-        consequence=(f"{render.plural(live, 'tunnel')} live now.", "Each is cut within a second; its processes die and its data is unmounted.", lost),
+        consequence=(
+            f"{render.plural(live, 'tunnel')} live now.",
+            "Each is cut within a second; its processes die and its data is unmounted.",
+            lost,
+        ),
         button="Halt now",
         action="/halt",
         back="/tunnels",
@@ -205,5 +209,3 @@ def halt(request: Request, ports: World, by: By, sent: Form) -> Response:
     except InvalidInputError as error:
         return render.again(request, _halt(ports, sent["scope"], sent["identifier"], sent.all), error)
     return render.to("/tunnels")
-
-

@@ -185,7 +185,7 @@ PROBLEMS: Final = {
 
 
 def spoken(code: str) -> str:
-    """Return a code that has no words of its own as readable text: ``not-on-list`` becomes ``Not on list.``"""
+    """Return a code that has no words of its own as readable text: ``not-on-list`` becomes ``Not on list`` with a full stop."""
     return f"{code.replace('-', ' ').replace('_', ' ').capitalize()}."
 
 
@@ -203,7 +203,10 @@ GLOSSARY: Final = (
     ("Application", "A request for data: who, for what purpose, which datasets and variables, from when to when."),
     ("Budget", "How much a tunnel may show on screens, in bytes. It limits how much can be carried away by looking."),
     ("Closure", "The proof that a workspace has no way out. A probe inside tries to leave, and must fail, before any data comes in."),
-    ("Conflict of interest", "A reason why a steward may not decide: the same organisation or group, a name on the application, control of the data."),
+    (
+        "Conflict of interest",
+        "A reason why a steward may not decide: the same organisation or group, a name on the application, control of the data.",
+    ),
     ("Data steward", "Somebody who decides applications and reviews results. Two different stewards are needed for either."),
     ("Dataset", "A catalogued, versioned set of files with a controller, a sensitivity and terms."),
     ("Finding", "Something that the automatic checks noticed in a file, with its place and what to do about it."),

@@ -57,3 +57,12 @@ for (const form of document.querySelectorAll("form[method=post]")) {
   });
 }
 window.addEventListener("pageshow", () => { for (const form of document.forms) delete form.dataset.sent; });
+
+/* A page that waits looks whether its record has moved on, and is read anew only then: nothing is said twice. */
+const waiting = document.querySelector("[data-refresh]");
+if (waiting) window.setInterval(async () => {
+  const answer = await fetch(window.location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+  if (!answer || !answer.ok) return;
+  const now = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-refresh]");
+  if (!now || now.dataset.refresh !== waiting.dataset.refresh) window.location.reload();
+}, 2000);

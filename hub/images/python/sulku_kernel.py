@@ -1,5 +1,6 @@
 """An IPython extension: `%tunnel` says how long is left and what is here; in good time, it says so by itself."""
 
+# ruff: noqa: T201 -- a person reads what it prints
 from __future__ import annotations
 
 import json

@@ -6,6 +6,7 @@ In a shell:     ``sulku-outbox submit table.csv fig.png --title â€¦ --context â€
 Nothing that is not reviewed leaves; this client decides nothing and can promise nothing. Standard library only.
 """
 
+# ruff: noqa: T201 -- a person reads what it prints
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,6 @@
 """Ways out through files, processes and the kernel itself."""
 
+# ruff: noqa: ARG001, PTH115, PTH123, PTH208, S108, C405 -- every way has one signature; a probe calls the kernel as plainly as it can
 from __future__ import annotations
 
 import ctypes
@@ -43,7 +44,7 @@ def _(told: Told) -> object:
 
 @way("system-sockets", looks=True)
 def _(told: Told) -> object:
-    names = "docker.sock containerd podman dbus systemd user udev crio snapd.socket lock log utmp".split()
+    names = ["docker.sock", "containerd", "podman", "dbus", "systemd", "user", "udev", "crio", "snapd.socket", "lock", "log", "utmp"]
     return [name for name in names if os.path.lexists(f"/run/{name}") or os.path.lexists(f"/var/run/{name}")]
 
 
@@ -59,7 +60,7 @@ def _(told: Told) -> object:
 
 @way("root-listing", looks=True)
 def _(told: Told) -> object:
-    usual = set("bin sbin lib lib64 usr etc opt proc dev tmp home data run".split())
+    usual = set(["bin", "sbin", "lib", "lib64", "usr", "etc", "opt", "proc", "dev", "tmp", "home", "data", "run"])
     roots = set(os.listdir("/")) - usual
     beside = set(os.listdir("/home")) - {"researcher"} | set(os.listdir("/opt")) - {"workspace", "sulku"}
     beside |= set(os.listdir("/tmp")) | set(os.listdir("/dev/shm"))
@@ -208,13 +209,13 @@ def _(told: Told) -> object:
 
 @way("device-list", looks=True)
 def _(told: Told) -> object:
-    usual = "null zero full random urandom tty ptmx pts shm fd stdin stdout stderr core console mqueue".split()
+    usual = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "fd", "stdin", "stdout", "stderr", "core", "console", "mqueue"]
     return sorted(set(os.listdir("/dev")) - set(usual))
 
 
 @way("write-outside")
 def _(told: Told) -> object:
-    places = "/ /usr /usr/bin /etc /opt/workspace /opt/sulku /run /run/sulku /data /home /dev".split()
+    places = ["/", "/usr", "/usr/bin", "/etc", "/opt/workspace", "/opt/sulku", "/run", "/run/sulku", "/data", "/home", "/dev"]
     places += [f"/data/{name}" for name in told["datasets"]]
     return [place for place in places if works(lambda at: open(f"{at}/sulku-probe", "w").close(), place)]
 

@@ -6,6 +6,7 @@ It runs isolated (`python -I`) before any of the person's code. Messages, one JS
   in  {"serve": {"token"}}   out {"serving": true}, then the descriptor is closed for good.
 """
 
+# ruff: noqa: PTH100, PTH103, PTH118, PTH120, PTH123, PLC0415, SLF001 -- what is imported when is the point; private names are pinned and tested
 from __future__ import annotations
 
 import errno

@@ -88,8 +88,6 @@ class Papers:
         rank = next((n for n, name in enumerate(bundle.SECTIONS) if path == name or _inside(path, name)), None)
         if rank is None or (rank, path) <= self._last or (rank > 2) != (self.head is not None):
             raise BundleError(f"{path[:100]} does not belong here")
-        if rank == 2 and self._last[0] != 1:
-            raise BundleError(f"there is no {bundle.KEYS} before the checkpoint")
         self._last = rank, path
         self.trail.add(path, data)
         section = path.partition("/")[0]

@@ -14,7 +14,14 @@ from sulku_client.papers import document
 app = group("applications", "Requests for access: drafted, sent, decided by two.")
 Application = Annotated[str, typer.Argument(metavar="APPLICATION", help="app_…")]
 Points = Annotated[list[str], typer.Option("--point", help="One thing to correct; may be repeated.")]
-COLUMNS = (("Reference", "id"), ("State", "state"), ("Title", "form.title"), ("Applicant", "applicant"), ("Round", "round"), ("Submitted", "submitted_at"))
+COLUMNS = (
+    ("Reference", "id"),
+    ("State", "state"),
+    ("Title", "form.title"),
+    ("Applicant", "applicant"),
+    ("Round", "round"),
+    ("Submitted", "submitted_at"),
+)
 
 
 @command(app, "list")
@@ -94,9 +101,9 @@ def return_(here: Here, application: Application, point: Points) -> None:
 
 
 @command(app, "declare")
-def declare(here: Here, application: Application, reason: Why = "", yes: Yes = False) -> None:
+def declare(here: Here, application: Application, reason: Why = "", *, yes: Yes = False) -> None:
     """Declare a conflict of interest; you are out of this application for good."""
-    here.sure(f"Declare a conflict of interest in {application}?", yes)
+    here.sure(f"Declare a conflict of interest in {application}?", yes=yes)
     here.did(here.api.post(f"/applications/{application}/declare", {"reason": reason}), "Declared; others will judge it.")
 
 
@@ -107,7 +114,7 @@ def retract(here: Here, application: Application) -> None:
 
 
 @command(app, "withdraw")
-def withdraw(here: Here, application: Application, yes: Yes = False) -> None:
+def withdraw(here: Here, application: Application, *, yes: Yes = False) -> None:
     """Take your application back for good."""
-    here.sure(f"Withdraw {application} for good?", yes)
+    here.sure(f"Withdraw {application} for good?", yes=yes)
     here.did(here.api.post(f"/applications/{application}/withdraw"), f"{application} is withdrawn.")

@@ -13,7 +13,14 @@ from sulku_client.papers import document
 app = group("datasets", "What can be applied for.")
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="dst_…")]
 From = Annotated[Path, typer.Option("--from", metavar="FILE", help="A JSON document; see the API's reference.")]
-COLUMNS = (("Reference", "id"), ("Name", "name"), ("Title", "title"), ("Controller", "controller"), ("Sensitivity", "sensitivity"), ("State", "state"))
+COLUMNS = (
+    ("Reference", "id"),
+    ("Name", "name"),
+    ("Title", "title"),
+    ("Controller", "controller"),
+    ("Sensitivity", "sensitivity"),
+    ("State", "state"),
+)
 
 
 @command(app, "list")
@@ -43,7 +50,7 @@ def revise(here: Here, dataset: Dataset, file: From) -> None:
 
 
 @command(app, "withdraw")
-def withdraw(here: Here, dataset: Dataset, reason: Why, yes: Yes = False) -> None:
+def withdraw(here: Here, dataset: Dataset, reason: Why, *, yes: Yes = False) -> None:
     """Take a dataset out of the catalogue: no new tunnel mounts it."""
-    here.sure(f"Withdraw {dataset} for good?", yes)
+    here.sure(f"Withdraw {dataset} for good?", yes=yes)
     here.did(here.api.post(f"/datasets/{dataset}/withdraw", {"reason": reason}), f"{dataset} is withdrawn.")

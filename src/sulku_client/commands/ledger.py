@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,15 @@ from sulku_client.frame import Here, command, group
 from sulku_client.papers import Keys, To, read, write
 
 app = group("ledger", "Everything that happened, append-only and provable.")
-COLUMNS = (("#", "index"), ("When", "at"), ("What", "type"), ("Record", "id"), ("By", "by.id"), ("Role", "by.role"), ("Decision", "clearance.decision"))
+COLUMNS = (
+    ("#", "index"),
+    ("When", "at"),
+    ("What", "type"),
+    ("Record", "id"),
+    ("By", "by.id"),
+    ("Role", "by.role"),
+    ("Decision", "clearance.decision"),
+)
 ACCESS = (("Person", "person"), ("Edition", "edition"), ("Permit", "permit"), ("Tunnel", "tunnel"), ("Since", "since"), ("Until", "until"))
 CHECKS = (("Check", "name"), ("Done", "done"), ("Of", "total"), ("Found", "detail"))
 Known = Annotated[list[Path] | None, typer.Option("--known", metavar="FILE", help="A checkpoint that you kept; may be repeated.")]
@@ -33,7 +43,7 @@ def search(
     here: Here,
     person: Annotated[str, typer.Option("--person", help="Who acted, or whose record it is.")] = "",
     noun: Annotated[str, typer.Option("--noun", help="A prefix, such as tun.")] = "",
-    type: Annotated[str, typer.Option("--type", help="Such as tunnel.opened, or the part before the dot.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="Such as tunnel.opened, or the part before the dot.")] = "",
     dataset: Annotated[str, typer.Option("--dataset")] = "",
     record: Annotated[str, typer.Option("--record")] = "",
     outcome: Annotated[str, typer.Option("--outcome", help="clearance, refusal or mandate.")] = "",
@@ -43,7 +53,7 @@ def search(
     most: Annotated[int, typer.Option("--most", min=1, max=500)] = 50,
 ) -> None:
     """List entries, newest first."""
-    where = {"person": person, "noun": noun, "type": type, "dataset": dataset, "record": record, "outcome": outcome}
+    where = {"person": person, "noun": noun, "type": kind, "dataset": dataset, "record": record, "outcome": outcome}
     found = here.api.get("/ledger/entries", **where, since=since, until=until, before=before, most=most)
     if here.json:
         show.as_json(found)
@@ -55,7 +65,7 @@ def search(
 
 @command(app, "export")
 def export(
-    here: Here, to: To, private: Annotated[bool, typer.Option("--private", help="Also the texts behind the commitments.")] = False
+    here: Here, to: To, *, private: Annotated[bool, typer.Option("--private", help="Also the texts behind the commitments.")] = False
 ) -> None:
     """Save the auditor's bundle: everything up to now, provable without us."""
     with here.api.stream("/ledger/bundle", private=str(private).lower()) as answer:
@@ -85,7 +95,9 @@ def check(
     checks = [{"name": one.name, "done": one.done, "total": one.total, "detail": one.detail} for one in report.checks]
     used = [{"key": one.key.vkey, "fingerprint": one.key.fingerprint} for one in report.keys]
     if here.json:
-        show.as_json({"origin": report.origin, "size": report.size, "root": report.root, "anchored": report.anchored, "keys": used, "checks": checks})
+        show.as_json(
+            {"origin": report.origin, "size": report.size, "root": report.root, "anchored": report.anchored, "keys": used, "checks": checks}
+        )
         return
     show.table(checks, CHECKS)
     show.line(f"Intact: {report.size} records of {report.origin}, root {report.root}")
@@ -95,26 +107,21 @@ def check(
             show.line(f"  {one['fingerprint']}\n  --key {one['key']}")
 
 
-class _progress:
-    """A bar for each phase of a verification, on a terminal."""
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each phase of a verification, on a terminal; totals come with the phase's first call."""
+    with ExitStack() as bars:
+        phase = ""
+        set_done: Callable[[int], None] = lambda done: None  # noqa: E731
 
-    def __enter__(self) -> verify.Progress:
-        """Begin without a bar: totals come with the first call."""
-        self._phase, self._bar = "", None
-        return self._tell
+        def tell(name: str, done: int, total: int) -> None:
+            nonlocal phase, set_done
+            if name != phase:
+                bars.close()
+                phase, set_done = name, bars.enter_context(show.progress(name, total))
+            set_done(done)
 
-    def _tell(self, phase: str, done: int, total: int) -> None:
-        if phase != self._phase:
-            self.__exit__()
-            self._bar = show.progress(phase, total)
-            self._set, self._phase = self._bar.__enter__(), phase
-        self._set(done)
-
-    def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
+        yield tell
 
 
 @command(app, "check")
@@ -140,7 +147,7 @@ def proof(here: Here, index: Annotated[int, typer.Argument(metavar="INDEX", min=
 def replay(here: Here, decision: Annotated[str, typer.Argument(metavar="DECISION", help="dec_…")]) -> None:
     """Evaluate a decision again, with the policy and the input of then. Exit status 7 if the answer differs."""
     answer = here.api.post("/ledger/replays", {"decision": decision})
-    here.one(answer if here.json else {name: value for name, value in answer.items() if name not in {"asked"}})
+    here.one(answer if here.json else {name: value for name, value in answer.items() if name != "asked"})
     if not answer["same"]:
         raise LedgerBrokenError(f"{decision} is answered differently now")
     here.say("The same, bit for bit.")

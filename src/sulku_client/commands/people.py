@@ -12,7 +12,14 @@ app = group("people", "Who may act, and as what.")
 Person = Annotated[str, typer.Argument(metavar="PERSON", help="usr_…")]
 Roles = Annotated[list[str], typer.Option("--role", help="researcher, steward, auditor or operator; may be repeated.")]
 Expires = Annotated[str | None, typer.Option("--expires", metavar="TIME", help="When the account ends, as 2027-01-31T00:00:00Z.")]
-COLUMNS = (("Reference", "id"), ("Name", "name"), ("E-mail", "email"), ("Organisation", "organisation"), ("Roles", "roles"), ("State", "state"))
+COLUMNS = (
+    ("Reference", "id"),
+    ("Name", "name"),
+    ("E-mail", "email"),
+    ("Organisation", "organisation"),
+    ("Roles", "roles"),
+    ("State", "state"),
+)
 
 
 @command(app, "list")
@@ -45,9 +52,9 @@ def roles(here: Here, person: Person, role: Roles, expires: Expires = None) -> N
 
 
 @command(app, "leave")
-def leave(here: Here, person: Person, reason: Why, yes: Yes = False) -> None:
+def leave(here: Here, person: Person, reason: Why, *, yes: Yes = False) -> None:
     """End a person's account, and at once every live tunnel of theirs."""
-    here.sure(f"End the account of {person} and their live tunnels?", yes)
+    here.sure(f"End the account of {person} and their live tunnels?", yes=yes)
     here.did(here.api.post(f"/people/{person}/leave", {"reason": reason}), f"The account of {person} has ended.")
 
 

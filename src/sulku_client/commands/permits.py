@@ -14,8 +14,22 @@ from sulku_client.papers import Keys, Rings, To, read, write
 app = group("permits", "What an approval gives: a signed paper.")
 register = group("register", "The public register of permits.")
 Permit = Annotated[str, typer.Argument(metavar="PERMIT", help="per_…")]
-COLUMNS = (("Reference", "id"), ("State", "state"), ("Title", "document.title"), ("Organisation", "document.organisation"), ("Starts", "document.starts"), ("Ends", "document.ends"))
-PUBLIC = (("Permit", "permit"), ("State", "state"), ("Title", "title"), ("Organisation", "organisation"), ("Datasets", "datasets"), ("Ends", "ends"))
+COLUMNS = (
+    ("Reference", "id"),
+    ("State", "state"),
+    ("Title", "document.title"),
+    ("Organisation", "document.organisation"),
+    ("Starts", "document.starts"),
+    ("Ends", "document.ends"),
+)
+PUBLIC = (
+    ("Permit", "permit"),
+    ("State", "state"),
+    ("Title", "title"),
+    ("Organisation", "organisation"),
+    ("Datasets", "datasets"),
+    ("Ends", "ends"),
+)
 
 
 @command(register, "list")
@@ -55,7 +69,9 @@ def check(here: Here, file: Annotated[Path, typer.Argument(metavar="FILE")], key
     """Check a permit's paper offline: whose signature it bears, and what it says."""
     ring = verify.read_ring(verify.read_keys(key or ()), read(rings) if rings else None)
     found = verify.verify_permit(read(file), ring, signed_at="issued")
-    here.one({"signed_by": list(found.signers), **found.document} if here.json else {"signed_by": list(found.signers), **_short(found.document)})
+    here.one(
+        {"signed_by": list(found.signers), **found.document} if here.json else {"signed_by": list(found.signers), **_short(found.document)}
+    )
     here.say("The signature holds. Whether it was suspended since is in the status list: sulku permits status")
 
 
@@ -76,7 +92,7 @@ def resume(here: Here, permit: Permit) -> None:
 
 
 @command(app, "revoke")
-def revoke(here: Here, permit: Permit, reason: Why, yes: Yes = False) -> None:
+def revoke(here: Here, permit: Permit, reason: Why, *, yes: Yes = False) -> None:
     """End a permit for good; its live tunnels close at once."""
-    here.sure(f"Revoke {permit} for good?", yes)
+    here.sure(f"Revoke {permit} for good?", yes=yes)
     here.did(here.api.post(f"/permits/{permit}/revoke", {"reason": reason}), f"{permit} is revoked; its tunnels close.")

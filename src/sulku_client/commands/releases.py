@@ -15,7 +15,14 @@ from sulku_client.papers import Keys, Rings, To, read, write
 app = group("releases", "Results under review, and out.")
 outputs = group("outputs", "The files of a release.")
 Release = Annotated[str, typer.Argument(metavar="RELEASE", help="rel_…")]
-COLUMNS = (("Reference", "id"), ("State", "state"), ("Title", "title"), ("Author", "author"), ("Round", "round"), ("Submitted", "submitted_at"))
+COLUMNS = (
+    ("Reference", "id"),
+    ("State", "state"),
+    ("Title", "title"),
+    ("Author", "author"),
+    ("Round", "round"),
+    ("Submitted", "submitted_at"),
+)
 FILES = (("Reference", "id"), ("Name", "name"), ("Kind", "kind"), ("State", "state"), ("Blocked", "blocked"), ("Findings", "findings"))
 
 
@@ -54,8 +61,12 @@ def view(here: Here, release: Release) -> None:
 def judge(
     here: Here,
     release: Release,
-    approve: Annotated[list[str] | None, typer.Option("--approve", metavar="OUTPUT", help="This file may leave; `all` for the rest.")] = None,
-    change: Annotated[list[str] | None, typer.Option("--change", metavar="OUTPUT=REASON[:COMMENT]", help="It must change, and why.")] = None,
+    approve: Annotated[
+        list[str] | None, typer.Option("--approve", metavar="OUTPUT", help="This file may leave; `all` for the rest.")
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--change", metavar="OUTPUT=REASON[:COMMENT]", help="It must change, and why.")
+    ] = None,
 ) -> None:
     """Give your verdict on every file; nobody else sees it until both are in."""
     items = here.api.get(f"/releases/{release}")["items"]
@@ -75,9 +86,7 @@ def marks(items: list[dict[str, Any]], approve: list[str], change: list[str]) ->
     if (approved & set(asked)) or (approved | set(asked)) != known:
         missing = ", ".join(sorted(known - approved - set(asked))) or "one has two, or is not in this release"
         raise InvalidInputError("judge every file once", fields=[("--approve, --change", missing)])
-    return [
-        {"output": item["output"], "rebuilt": item["rebuilt"], **asked.get(item["output"], {"verdict": "approve"})} for item in items
-    ]
+    return [{"output": item["output"], "rebuilt": item["rebuilt"], **asked.get(item["output"], {"verdict": "approve"})} for item in items]
 
 
 def _change(text: str) -> tuple[str, dict[str, Any]]:
@@ -96,28 +105,29 @@ def retract(here: Here, release: Release) -> None:
 def consolidate(
     here: Here,
     release: Release,
-    let_out: Annotated[bool, typer.Option("--let-out", help="Every file leaves; cannot be undone.")] = False,
     point: Annotated[list[str] | None, typer.Option("--point", help="Return it with this to change; may be repeated.")] = None,
+    *,
+    let_out: Annotated[bool, typer.Option("--let-out", help="Every file leaves; cannot be undone.")] = False,
     yes: Yes = False,
 ) -> None:
     """Close the round: let it out, or return it with points."""
     if let_out == bool(point):
         raise InvalidInputError("either --let-out, or --point", fields=[("--let-out, --point", "One of them")])
     if let_out:
-        here.sure(f"Let every file of {release} out?", yes)
+        here.sure(f"Let every file of {release} out?", yes=yes)
     answer = here.api.post(f"/releases/{release}/consolidate", {"release": let_out, "points": point or []})
     here.did(answer, f"{release} is {answer['record']['state']}.")
 
 
 @command(app, "withdraw")
-def withdraw(here: Here, release: Release, yes: Yes = False) -> None:
+def withdraw(here: Here, release: Release, *, yes: Yes = False) -> None:
     """Take your release back for good."""
-    here.sure(f"Withdraw {release} for good?", yes)
+    here.sure(f"Withdraw {release} for good?", yes=yes)
     here.did(here.api.post(f"/releases/{release}/withdraw"), f"{release} is withdrawn.")
 
 
 @command(app, "fetch")
-def fetch(here: Here, release: Release, to: To = Path(".")) -> None:
+def fetch(here: Here, release: Release, to: To = Path()) -> None:
     """Save every file of a delivered release, and its signed manifest, into a folder."""
     items = here.api.get(f"/releases/{release}")["items"]
     to.mkdir(parents=True, exist_ok=True)
@@ -130,7 +140,9 @@ def fetch(here: Here, release: Release, to: To = Path(".")) -> None:
             set_done(number)
     manifest = to / f"{release}.manifest.json"
     write(manifest, here.api.bytes(f"/releases/{release}/manifest")[1])
-    here.did({"files": [str(one) for one in saved], "manifest": str(manifest)}, f"Saved {len(saved)} in {to}, and the manifest {manifest.name}.")
+    here.did(
+        {"files": [str(one) for one in saved], "manifest": str(manifest)}, f"Saved {len(saved)} in {to}, and the manifest {manifest.name}."
+    )
 
 
 def _plain(name: str) -> str:

@@ -18,7 +18,7 @@ def add(app: typer.Typer) -> None:
 
     @command(app, "login")
     def sign_in(
-        here: Here, device: Annotated[bool, typer.Option("--device", help="Sign in by a browser on another machine.")] = False
+        here: Here, *, device: Annotated[bool, typer.Option("--device", help="Sign in by a browser on another machine.")] = False
     ) -> None:
         """Sign in, and remember this broker."""
         issuer = login.discover(here.api.get("/sign-in"))

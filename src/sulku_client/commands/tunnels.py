@@ -13,7 +13,14 @@ from sulku_client.frame import Here, State, Why, Yes, command, group
 
 app = group("tunnels", "Isolated workspaces with a deadline.")
 Tunnel = Annotated[str, typer.Argument(metavar="TUNNEL", help="tun_…")]
-COLUMNS = (("Reference", "id"), ("State", "state"), ("Permit", "permit"), ("Person", "person"), ("Deadline", "deadline"), ("Bytes left", "budget"))
+COLUMNS = (
+    ("Reference", "id"),
+    ("State", "state"),
+    ("Permit", "permit"),
+    ("Person", "person"),
+    ("Deadline", "deadline"),
+    ("Bytes left", "budget"),
+)
 STEPS: Final = ("requested", "proved", "open")
 
 
@@ -34,6 +41,7 @@ def open_(
     here: Here,
     permit: Annotated[str, typer.Argument(metavar="PERMIT", help="per_…")],
     minutes: Annotated[int, typer.Option("--minutes", help="How long; the deadline counts from now.")] = 60,
+    *,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is open.")] = True,
 ) -> None:
     """Open a tunnel under a permit."""
@@ -52,7 +60,11 @@ def _until_open(here: Here, tunnel: dict[str, Any]) -> dict[str, Any]:
             time.sleep(0.5)
             tunnel = here.api.get(f"/tunnels/{tunnel['id']}")
     if tunnel["state"] != "open":
-        raise RuleError("could-not-open", f"{tunnel['id']} is {tunnel['state']}: {tunnel['cause']}", "Open another; if it happens again, tell the service desk.")
+        raise RuleError(
+            "could-not-open",
+            f"{tunnel['id']} is {tunnel['state']}: {tunnel['cause']}",
+            "Open another; if it happens again, tell the service desk.",
+        )
     return tunnel
 
 
@@ -68,18 +80,17 @@ def halt(
     scope: Annotated[str, typer.Argument(metavar="tunnel|person|permit|dataset|everything")],
     identifier: Annotated[str, typer.Argument(metavar="[REFERENCE]")] = "",
     reason: Why = "",
+    *,
     yes: Yes = False,
 ) -> None:
     """End live tunnels at once, as a steward."""
-    here.sure(f"End every live tunnel of {scope} {identifier}".rstrip() + "?", yes)
+    here.sure(f"End every live tunnel of {scope} {identifier}".rstrip() + "?", yes=yes)
     answer = here.api.post("/halts", {"scope": scope, "identifier": identifier, "reason": reason})
     here.did(answer, f"Ended: {', '.join(answer['tunnels']) or 'none was live'}.")
 
 
 @command(app, "top-up")
-def top_up(
-    here: Here, tunnel: Tunnel, mib: Annotated[int, typer.Option("--mib", help="MiB to add.")], reason: Why
-) -> None:
+def top_up(here: Here, tunnel: Tunnel, mib: Annotated[int, typer.Option("--mib", help="MiB to add.")], reason: Why) -> None:
     """Add to a live tunnel's screen budget, as a steward."""
     answer = here.api.post(f"/tunnels/{tunnel}/top-up", {"bytes": mib * 2**20, "reason": reason})
     here.did(answer, f"{tunnel} has {answer['record']['budget'] / 2**20:.0f} MiB left.")

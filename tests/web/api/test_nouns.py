@@ -82,7 +82,8 @@ def test_the_same_key_with_the_same_wish_is_done_once(rig: Rig) -> None:
     key = {"Idempotency-Key": "k" * 20}
     first = api.post("/applications", json=form(rig), headers=key).json()
     again = api.post("/applications", json=form(rig), headers=key).json()
-    assert again["repeated"] and not first["repeated"]
+    assert again["repeated"]
+    assert not first["repeated"]
     assert again["record"]["id"] == first["record"]["id"]
     assert code(api.post("/applications", json=form(rig, title="Another title"), headers=key)) == (409, "repeated-key")
 

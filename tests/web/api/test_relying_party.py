@@ -144,7 +144,9 @@ def test_an_expired_token_is_refused_a_minute_late_at_most(relying: RelyingParty
         relying.bearer(forger.sign(forger.claims(at, exp=at - 90)))
 
 
-def test_a_new_key_of_the_issuer_is_fetched_when_it_first_shows(relying: RelyingParty, forger: Forger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_key_of_the_issuer_is_fetched_when_it_first_shows(
+    relying: RelyingParty, forger: Forger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("broker.adapters.oidc._KEYS_EVERY", 0.0)
     relying.bearer(forger.sign(forger.claims(now(relying))))
     forger.keys.insert(0, key())

@@ -90,7 +90,7 @@ class Paper:
 
     def follow(self, text: str) -> Paper:
         """Press the link that reads ``text``."""
-        links = re.findall(r'<a [^>]*?href="([^"]+)"[^>]*>(.*?)</a>', self.html, re.S)
+        links = re.findall(r'<a [^>]*?href="([^"]+)"[^>]*>(.*?)</a>', self.html, re.DOTALL)
         read = [(unescape(re.sub(r"<[^>]+>", "", inner)).strip(), unescape(href)) for href, inner in links]
         exact = [href for said, href in read if said == text]
         return self.get([*exact, *(href for said, href in read if text in said)][0])
@@ -104,7 +104,7 @@ class Paper:
     @property
     def text(self) -> str:
         """What a person reads on it."""
-        inner = re.sub(r"<(script|style|head)\b.*?</\1>", "", self.html, flags=re.S)
+        inner = re.sub(r"<(script|style|head)\b.*?</\1>", "", self.html, flags=re.DOTALL)
         return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", inner)))
 
     @property

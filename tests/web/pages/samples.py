@@ -132,7 +132,9 @@ MARKS = (
     Mark(OUT2, SHA, ReleaseVerdict.APPROVE),
     Mark(OUT3, SHA, ReleaseVerdict.APPROVE),
 )
-BOTH = replace(WAITING, reviews=(Review(MARIA, MARKS, NOW), Review(JUHANI, tuple(replace(m, verdict=ReleaseVerdict.APPROVE) for m in MARKS), NOW)))
+BOTH = replace(
+    WAITING, reviews=(Review(MARIA, MARKS, NOW), Review(JUHANI, tuple(replace(m, verdict=ReleaseVerdict.APPROVE) for m in MARKS), NOW))
+)
 RETURNED = replace(WAITING, state=ReleaseState.RETURNED, reasons=(Reason.SMALL_COUNT,), points=("Merge Kemi with Tornio.",), decided_at=NOW)
 RELEASED = replace(WAITING, state=ReleaseState.RELEASED, decided_at=NOW, decided_by=(MARIA, JUHANI))
 SMALL = found(Code.SMALL_COUNT, Severity.BLOCK, "3 people; the limit is 10.", Where(1, 2, "Kemi", "65–74"))
@@ -140,7 +142,17 @@ FIGURE = found(Code.PICTURE, Severity.REVIEW, "how many persons stand behind eac
 
 
 def _output(identifier: str, name: str, kind: str, rebuilt: str) -> Output:
-    return Output(id=identifier, version=2, state=OutputState.INSPECTED, name=name, size=1204, sha256=SHA, kind=kind, rebuilt=SHA, rebuilt_name=rebuilt)
+    return Output(
+        id=identifier,
+        version=2,
+        state=OutputState.INSPECTED,
+        name=name,
+        size=1204,
+        sha256=SHA,
+        kind=kind,
+        rebuilt=SHA,
+        rebuilt_name=rebuilt,
+    )
 
 
 SHEET = v.Sheet(
@@ -167,18 +179,37 @@ ACTS = (
     v.Act("Withdraw", f"/applications/{APP}/withdraw", "plain"),
     v.Act("Give a verdict", "", against=("You have given your verdict. Another data steward acts next.",)),
 )
-STEPS = (v.Step("Cleared", "done", "Policy allowed it"), v.Step("Closure proved", "now", "A probe tries to get out"), v.Step("Data mounted", "waiting"))
-SENTENCE = o.Sentence(41, NOW, "Maria Lind", "steward", "gave a verdict on", "release Counts by sex", f"/releases/{REL}", REL, "release.reviewed", False)
-REFUSED = replace(SENTENCE, index=40, who="Aino Korhonen", role="researcher", did="was refused at", what="a file download", kind="refusal.recorded", refused=True)
-CASE = o.Case(f"/releases/{REL}", REL, "release", WAITING.title, "Aino Korhonen", WAITING.organisation, "submitted", NOW, 16, "1 of 2 verdicts", "You")
+STEPS = (
+    v.Step("Cleared", "done", "Policy allowed it"),
+    v.Step("Closure proved", "now", "A probe tries to get out"),
+    v.Step("Data mounted", "waiting"),
+)
+SENTENCE = o.Sentence(
+    41, NOW, "Maria Lind", "steward", "gave a verdict on", "release Counts by sex", f"/releases/{REL}", REL, "release.reviewed", False
+)
+REFUSED = replace(
+    SENTENCE,
+    index=40,
+    who="Aino Korhonen",
+    role="researcher",
+    did="was refused at",
+    what="a file download",
+    kind="refusal.recorded",
+    refused=True,
+)
+CASE = o.Case(
+    f"/releases/{REL}", REL, "release", WAITING.title, "Aino Korhonen", WAITING.organisation, "submitted", NOW, 16, "1 of 2 verdicts", "You"
+)
 REPORT = o.Report((o.Check("records", 48211, 48211, "each hash fits its place"), o.Check("signatures", 1204, 1204)), NOW)
-STEWARD = Person(MARIA, 1, name="Maria Lind", email="maria@authority.example", organisation="Authority", roles=(Role.STEWARD, Role.RESEARCHER))
+STEWARD = Person(
+    MARIA, 1, name="Maria Lind", email="maria@authority.example", organisation="Authority", roles=(Role.STEWARD, Role.RESEARCHER)
+)
 OPEN_TO_ALL: dict[str, tuple[str, ...]] = {
     f"{noun}.{verb}": ()
     for noun, verbs in {"application": ("judge", "return", "declare", "retract"), "release": ("judge", "retract", "consolidate")}.items()
     for verb in verbs
 }
-CLOSED = {action: ("You share a research group with somebody in it. Leave it to another steward.",) for action in OPEN_TO_ALL}
+CLOSED = dict.fromkeys(OPEN_TO_ALL, ("You share a research group with somebody in it. Leave it to another steward.",))
 REASONS = tuple(words.CHANGE_REASONS.items())
 KEY = ids.new("dec")
 SETS = {DST: DATASET}

@@ -27,7 +27,7 @@ def drawn(name: str) -> str:
 class Outline(HTMLParser):
     """What a browser would find: tags, ids, labels, and what is left open."""
 
-    VOID = {"meta", "link", "input", "br", "img", "hr", "path", "rect"}
+    VOID = frozenset({"meta", "link", "input", "br", "img", "hr", "path", "rect"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Outline(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes <{self.open[-1:]}>"
+        assert self.open[-1:] == [tag], f"</{tag}> closes <{self.open[-1:]}>"
         self.open.pop()
 
     def all(self, *tags: str) -> list[dict[str, str | None]]:
@@ -76,7 +76,8 @@ class TestEveryPage:
 
     def test_says_in_the_title_that_there_is_a_problem(self, name: str) -> None:
         title = re.search(r"<title>(.*?)</title>", drawn(name))
-        assert title and title[1].startswith("Error: ") == bool(getattr(PAGES[name][1], "errors", ()))
+        assert title
+        assert title[1].startswith("Error: ") == bool(getattr(PAGES[name][1], "errors", ()))
 
     def test_never_links_to_nowhere(self, name: str) -> None:
         assert "" not in [link["href"] for link in Outline(drawn(name)).all("a") if name != "release"]

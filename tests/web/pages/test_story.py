@@ -220,7 +220,12 @@ def test_review_is_blind_then_consolidated_then_out(site: Rig, tunnel: str) -> N
     assert "It may not leave as it is." in page.text
     assert page.press("Give my verdict", {f"verdict-{figure}": "approve"}).status == 422
     assert "Give a verdict on table1.csv" in page.text
-    marks = {f"verdict-{table}": "change", f"reason-{table}": "small-count", f"comment-{table}": "Merge male.", f"verdict-{figure}": "approve"}
+    marks = {
+        f"verdict-{table}": "change",
+        f"reason-{table}": "small-count",
+        f"comment-{table}": "Merge male.",
+        f"verdict-{figure}": "approve",
+    }
     page.press("Give my verdict", marks)
     assert "Waiting for a second data steward" in page.text
     hidden = sami.get(f"/releases/{release}").text
@@ -245,6 +250,16 @@ def test_review_is_blind_then_consolidated_then_out(site: Rig, tunnel: str) -> N
     assert fetched.answer is not None
     assert fetched.answer.content.splitlines() == SAFE.splitlines()
     assert "attachment" in fetched.answer.headers["content-disposition"]
+
+
+def test_an_auditor_sees_the_findings_and_not_the_contents(site: Rig, tunnel: str) -> None:
+    release = submit(site, tunnel, {"secret-table.csv": SMALL})
+    before = len(site.ledger("refusal.recorded"))
+    text = person(site, "auli").get(f"/releases/{release}").text
+    assert "the limit is 10" in text
+    assert "shown only to its author and to reviewers" in text
+    assert len(site.ledger("refusal.recorded")) == before
+    assert "male" in person(site, "aino").get(f"/releases/{release}").text
 
 
 def test_a_picture_is_shown_only_by_the_second_origin(site: Rig, tunnel: str) -> None:
@@ -297,6 +312,31 @@ def test_an_auditor_reads_everything_and_changes_nothing(site: Rig, sent: str, p
     assert person(site, "sami").get("/ledger").status == 403
 
 
+def test_a_decision_is_replayed_from_its_record(site: Rig, sent: str) -> None:
+    page = person(site, "auli").get(f"/ledger?noun={sent}&action=application.submitted")
+    page.follow("Record").press("Replay this decision")
+    assert "The same policy gives the same answer, bit for bit." in page.text
+    assert '"application.submit"' in page.text
+
+
+def test_an_auditor_is_told_whether_history_still_holds(site: Rig, sent: str) -> None:
+    site.store.ledger.checkpoint(site.ports.archive.keys.checkpoint, site.clock.now())
+    page = person(site, "auli").get("/audit")
+    assert "first time that this browser has seen the ledger" in page.text
+    assert "Everything that you saw then is still there" in page.get("/audit").text
+    page.http.cookies.set("sulku-seen", "bm90IGEgY2hlY2twb2ludA==", domain="broker.localhost", path="/audit")
+    assert "Everything that you saw then is still there" not in page.get("/audit").text
+
+
+def test_switching_roles_is_explicit(site: Rig) -> None:
+    page = person(site, "sanna").get("/home")
+    assert page.path == "/queue"
+    assert "acting as data steward" in page.text
+    page.press("Switch", {"role": "researcher"})
+    assert page.path == "/work"
+    assert page.get("/queue").status == 404
+
+
 def test_a_timeline_is_its_address(site: Rig, permit: str) -> None:
     page = person(site, "auli").get("/ledger.json?action=permit.issued")
     assert page.answer is not None
@@ -325,6 +365,7 @@ def test_an_operator_registers_and_ends_accounts_and_sees_no_data(site: Rig, per
     page.follow("End this account").press("End the account", {"reason": "Left the university."})
     assert "Left" in page.text
     assert page.get("/system").status == 200
+    assert person(site, "aino").get("/system").status == 404
     assert page.get(f"/permits/{permit}").status == 404
     assert page.get("/ledger").status == 403
 
@@ -342,7 +383,16 @@ def test_the_public_reads_the_register_and_nothing_else(site: Rig, permit: str, 
     page = Paper(site.browser())
     assert "Light chains and survival" in page.get("/register").text
     assert "Aino" not in page.text
-    for path in ("/", "/datasets", f"/datasets/{site.dataset}", "/help", "/accessibility", "/register.csv", "/register.json", "/register/status"):
+    for path in (
+        "/",
+        "/datasets",
+        f"/datasets/{site.dataset}",
+        "/help",
+        "/accessibility",
+        "/register.csv",
+        "/register.json",
+        "/register/status",
+    ):
         assert page.get(path).status == 200, path
     for path in ("/work", "/queue", "/ledger", f"/permits/{permit}", f"/applications/{sent}", "/people"):
         assert page.http.get(path).headers["location"].startswith("/sign-in?next="), path

@@ -82,7 +82,7 @@ def _noun(name: str, facts: dict[str, bool]) -> None:
         _long("body"),
         _text("created"),
         _text("updated"),
-        sa.CheckConstraint("version > 0", name=f"ck_{name}_version"),
+        sa.CheckConstraint("version > 0", name=op.f(f"ck_{name}_version")),
         key=("id",),
     )
     op.create_index(f"ix_{name}_state_created", name, ["state", "created"])
@@ -97,7 +97,7 @@ def _ledger() -> None:
     _table("ledger_entries", _number("seq"), _bytes("leaf"), _bytes("entry"), *columns, key=("seq",))
     for each in found_by:
         op.create_index(f"ix_ledger_entries_{each}", "ledger_entries", [each])
-    one = sa.CheckConstraint("id = 1", name="ck_ledger_head_one")
+    one = sa.CheckConstraint("id = 1", name=op.f("ck_ledger_head_one"))
     _table("ledger_head", _number("id", sa.Integer()), _bytes("frontier"), _text("at"), one, key=("id",))
     _table("checkpoints", _number("size"), _bytes("note"), _text("at"), key=("size",))
     of = sa.ForeignKeyConstraint(["seq"], ["ledger_entries.seq"], name="fk_ledger_private_seq")
@@ -125,8 +125,8 @@ def _work() -> None:
         _long("error", empty=True),
         _text("created"),
         _text("ended", empty=True),
-        sa.CheckConstraint("state IN ('waiting', 'done', 'failed')", name="ck_outbox_state"),
-        sa.CheckConstraint("(state = 'waiting') = (ended = '')", name="ck_outbox_ended"),
+        sa.CheckConstraint("state IN ('waiting', 'done', 'failed')", name=op.f("ck_outbox_state")),
+        sa.CheckConstraint("(state = 'waiting') = (ended = '')", name=op.f("ck_outbox_ended")),
         key=("name",),
     )
     op.create_index("ix_outbox_target", "outbox", ["target"])

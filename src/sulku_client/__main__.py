@@ -1,0 +1,5 @@
+"""``python -m sulku_client`` is ``sulku``."""
+
+from sulku_client.cli import main
+
+main()
