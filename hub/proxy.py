@@ -9,6 +9,7 @@ from jupyterhub.proxy import Proxy
 from traitlets import Unicode
 
 from hub.neighbours import ask
+from sulku.errors import BrokerUnavailableError
 
 
 class GatewayProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
@@ -28,8 +29,11 @@ class GatewayProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
             await self._ask("PUT", "", route)
 
     async def delete_route(self, routespec: str) -> None:
-        """Tell the gateway that the hub routes this no longer."""
-        await self._ask("DELETE", f"?routespec={quote(routespec, safe='')}")
+        """Tell the gateway that the hub routes this no longer. One that is away has forgotten all its routes already."""
+        try:
+            await self._ask("DELETE", f"?routespec={quote(routespec, safe='')}")
+        except BrokerUnavailableError as error:
+            self.log.warning("the gateway is away and holds no route: %s", error)
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
         """Return the routes that the gateway keeps, as the hub expects to find them."""

@@ -10,7 +10,7 @@ from broker.flows.act import Intent, act, command
 from broker.flows.applications import against
 from broker.flows.see import about_self, scoped, show
 from broker.flows.tunnels import GATEWAY, WORKER
-from sulku import forms, ids, outputs, releases
+from sulku import ids, outputs, releases
 from sulku.clearance import Clearance
 from sulku.codec import Plain, stamp
 from sulku.crypto import seal
@@ -21,6 +21,7 @@ from sulku.outputs import Output
 from sulku.people import Actor, Role
 from sulku.ports import Facts, Ports, Receipt
 from sulku.releases import Item, Release, State
+from sulku.texts import clean
 from sulku.tunnels import Tunnel
 
 TRIES = 5  # to submit while the outputs' inspections are being recorded
@@ -41,7 +42,7 @@ def submit(ports: Ports, tunnel: str, title: str, context: str, frozen: tuple[st
     """
     known: Tunnel = ports.store.peek([tunnel])[tunnel]
     target = ids.parse(release, "rel") if release else ids.new("rel")
-    wanted = releases.Submit(forms.clean(title, most=200, lines=False), forms.clean(context), tuple(map(ids.parse, frozen)))
+    wanted = releases.Submit(clean(title, most=200, lines=False), clean(context), tuple(map(ids.parse, frozen)))
     if len(wanted.title) < 3 or not wanted.outputs:
         raise RuleError("nothing-submitted", "a submission needs a title and at least one file", "Give --title and name the files.")
     about = {"tunnel": tunnel, "permit": known.permit, "author": known.person}

@@ -12,6 +12,7 @@ from sulku.errors import InvalidInputError, RuleError
 from sulku.events import Event, Happened, event
 from sulku.forms import Form
 from sulku.machine import Machine
+from sulku.texts import clean
 
 QUORUM: Final = 2  # distinct stewards who approve; a dissent blocks
 
@@ -256,7 +257,7 @@ def decide(application: Application, command: Command, by: str, organisation: st
             forms.require_complete(application.form)
             return one(Submitted(application.form, application.round + 1, at))
         case Judge(verdict, reason):
-            return one(*_judge(application, Judged(by, verdict, forms.clean(reason), at), permit))
+            return one(*_judge(application, Judged(by, verdict, clean(reason), at), permit))
         case Retract():
             MACHINE.after(application.state, Move.RETRACT)
             if by not in {judgement.by for judgement in application.judgements}:
@@ -264,10 +265,10 @@ def decide(application: Application, command: Command, by: str, organisation: st
             return one(Retracted(by))
         case Declare(reason):
             MACHINE.after(application.state, Move.DECLARE)
-            return one(ConflictDeclared(by, forms.clean(reason)))
+            return one(ConflictDeclared(by, clean(reason)))
         case Return(points):
             MACHINE.after(application.state, Move.RETURN)
-            kept = tuple(filter(None, (forms.clean(point, most=1000) for point in points)))
+            kept = tuple(filter(None, (clean(point, most=1000) for point in points)))
             if not kept:
                 raise InvalidInputError("nothing to correct", fields=[("points", "Say at least one thing to correct")])
             return one(Returned(by, kept))

@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Final, assert_never
 
-from sulku.errors import RuleError
+from sulku.errors import InvalidInputError, RuleError
 from sulku.events import Event, Happened, event
+from sulku.texts import clean
 
 
 class Role(StrEnum):
@@ -172,6 +173,7 @@ def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ..
     """Return what happens; change nothing.
 
     Raises:
+        InvalidInputError: A name is missing, too long or unsafe.
         RuleError: The person has left, is already registered, or an auditor's account would never end.
     """
     if person.state is State.LEFT:
@@ -183,9 +185,9 @@ def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ..
                 raise RuleError("already-registered", "this person is in the directory", "Change their roles instead.")
             _auditors_end(command.roles, command.expires, at)
             facts = Registered(
-                name=command.name,
-                email=command.email,
-                organisation=command.organisation,
+                name=_said("name", command.name),
+                email=_said("email", command.email),
+                organisation=_said("organisation", command.organisation),
                 groups=command.groups,
                 roles=command.roles,
                 subject=command.subject,
@@ -203,6 +205,14 @@ def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ..
         case _:
             assert_never(command)
     return (Happened(person.id, facts),)
+
+
+def _said(field: str, text: str) -> str:
+    """Return a name as it is kept: one safe line, not empty."""
+    kept = clean(text, most=200, lines=False)
+    if not kept:
+        raise InvalidInputError(f"the {field} is missing", fields=[(field, "Give one")])
+    return kept
 
 
 def _auditors_end(roles: tuple[Role, ...], expires: datetime | None, at: datetime) -> None:

@@ -66,7 +66,7 @@ class Limits:
     minutes: int = 480
     at_once: int = 1
     egress: int = 200 * 2**20
-    home: int = 2 * 2**30
+    home: int = 512 * 2**20
     memory: int = 4 * 2**30
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from sulku import forms
 from sulku.errors import InvalidInputError, RuleError, StaleError
 from sulku.events import Event, Happened, event
 from sulku.machine import Machine
 from sulku.reviews import Item, Mark, Reason, Review, Verdict, digest
+from sulku.texts import clean
 
 __all__ = ["Item", "Mark", "Reason", "Review", "Verdict", "digest"]  # a release is read together with its reviews
 
@@ -301,7 +301,7 @@ def _require_marks(release: Release, marks: tuple[Mark, ...]) -> None:
             raise RuleError("blocked", f"{item.name} has a finding that forbids release", "Ask for a change, with its reason.")
         if mark.verdict is Verdict.CHANGE and mark.reason is None:
             raise InvalidInputError("a change needs a reason", fields=[(f"marks.{item.name}", "Choose a reason")])
-        forms.clean(mark.comment)
+        clean(mark.comment)
 
 
 def _consolidate(release: Release, command: Consolidate, by: str, at: datetime) -> Event:
@@ -317,7 +317,7 @@ def _consolidate(release: Release, command: Consolidate, by: str, at: datetime) 
         if any(item.blocked is not False for item in release.items):
             raise RuleError("blocked", "a file has a finding that forbids release", "Return it.")
         return Approved(tuple(review.by for review in release.reviews), by, digest(release.items), at)
-    points = tuple(filter(None, (forms.clean(point, most=1000) for point in command.points)))
+    points = tuple(filter(None, (clean(point, most=1000) for point in command.points)))
     if not points:
         raise InvalidInputError("nothing to change", fields=[("points", "Say at least one thing to change")])
     reasons = {mark.reason for review in release.reviews for mark in review.marks if mark.reason}

@@ -184,7 +184,7 @@ def animated() -> bytes:
     ("name", "data"),
     [
         ("bomb.png", bomb(60000)),
-        ("wide.png", bomb(5000)),
+        ("wide.png", saved(Image.new("1", (5000, 5000)))),
         ("long.png", saved(Image.new("RGB", (12001, 1)))),
         ("cut.png", saved(figure())[:-30]),
         ("cut.jpg", saved(figure(), "JPEG")[:200]),

@@ -98,16 +98,16 @@ def test_a_backup_that_was_touched_is_refused(place: Place, tmp_path: Path) -> N
     place.store.close()
     first = min((place.archive / "blobs").glob("??/*"))
     manifest = place.archive / "manifest.json"
-    touched: list[tuple[Path, Callable[[bytes], bytes]]] = [
-        (place.archive / "broker.db", lambda data: data[:-1] + b"x"),
-        (first, lambda data: data + b"x"),
-        (manifest, lambda data: data.replace(b'"entries": 4', b'"entries": 5')),
-        (manifest, lambda data: orjson.dumps({**orjson.loads(data), "blobs": []})),
+    touched: list[tuple[Path, Callable[[bytes], bytes], str]] = [
+        (place.archive / "broker.db", lambda data: data + b"x", "database was changed"),
+        (first, lambda data: data + b"x", "was changed on the disk"),
+        (manifest, lambda data: data.replace(b'"entries": 4', b'"entries": 5'), "not the one in its manifest"),
+        (manifest, lambda data: orjson.dumps({**orjson.loads(data), "blobs": []}), "files, or others"),
     ]
-    for path, change in touched:
+    for path, change, said in touched:
         kept = path.read_bytes()
         rewrite(path, change)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError, match=said):
             restore(place.archive, tmp_path / f"{len(list(tmp_path.iterdir()))}.db", tmp_path / f"b{len(list(tmp_path.iterdir()))}")
         rewrite(path, lambda _, kept=kept: kept)  # type: ignore[misc]
     manifest.unlink()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from broker.store import rows
 from broker.store.store import SqlStore
 from sulku import applications, ids, people, permits, tunnels
 from sulku.errors import InvalidInputError, StaleError
@@ -119,6 +121,15 @@ def test_a_row_says_when_its_record_began_and_last_changed(store: SqlStore) -> N
     with store.database.read() as connection:
         row = connection.exec_driver_sql("SELECT created, updated FROM tunnels").one()
     assert tuple(row) == ("2026-03-01T09:00:00.000Z", "2026-03-01T09:05:00.000Z")
+
+
+def test_a_row_is_only_written_over_what_it_was(store: SqlStore) -> None:
+    identifier = deeds.tunnel(store)
+    once = store.peek([identifier])[identifier]
+    deeds.end(store, identifier, deeds.closing())
+    with pytest.raises(StaleError), store.database.write() as connection:  # the second line, behind locks and checks
+        rows.save(connection, once, replace(once, version=2, minutes=9), AT)
+    assert store.peek([identifier])[identifier].minutes == 60
 
 
 def test_absence_is_kept(store: SqlStore) -> None:

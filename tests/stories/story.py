@@ -376,7 +376,7 @@ class Story:
         done = self.at.cli("ledger", "verify", str(path), home=scratch)
         assert done.returncode == 0, done.stdout + done.stderr
         self.line("Tove (auditor)", "verifies it offline, with the client alone", lambda: None, (done.stdout + done.stderr).strip().splitlines()[-1][:90])
-        entries = tove.get("/ledger/entries?type=tunnel.requested")["entries"]
+        entries = tove.get(f"/ledger/entries?type=tunnel.requested&record={self.tunnel}")["entries"]
         decision = entries[0]["clearance"]["decision"]
         again = self.line("Tove (auditor)", "replays the decision to open the tunnel", lambda: tove.post("/ledger/replays", {"decision": decision}), lambda one: "same, bit for bit" if one["same"] else "DIFFERENT")
         assert again["same"], again

@@ -1,0 +1,1 @@
+"""Bad input and failing neighbours, through the real flows, store and policy."""
