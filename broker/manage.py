@@ -52,6 +52,7 @@ def init(
         command = Register(name, email, organisation, (Role(role),), expires=ends)
         people.register(wired.ports, service("setup"), command)
         out.print(f"entered {role} {name} <{email}>")
+    wired.archive.checkpoint()  # every paper names a checkpoint, so there is one before the first paper
     out.print(f"ready: {state}; key {wired.keys.key.public.vkey}")
 
 

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 import structlog
 import uvicorn
@@ -22,14 +21,12 @@ from broker.web.api.internal import create_internal_app
 from broker.web.app import Check, create_app
 from broker.web.identity import Identity, Sealer
 from broker.web.issuer import StandIn, create_issuer
-from broker.web.pages import render
 from broker.wiring import Wired, database_url, publish, wire
 from broker.worker.celery_app import Relay, make_app
 from broker.worker.handlers import Neighbours, Watch, handlers
 from broker.worker.loop import Worker
 from sulku.people import Person, State
 
-STATIC: Final = Path(__file__).parent / "web" / "static"
 log = structlog.get_logger(__name__)
 
 
@@ -57,14 +54,14 @@ def serve(settings: Settings) -> None:
         Check("isolation", wired.sandbox.require_isolation),
         Check("gateway", wired.gate.health),
     )
-    outer = create_app(
-        wired.ports, identity, settings, pages.routers(), problem_page=render.problem_page, static=STATIC, checks=checks, wired=wired
+    people = create_app(
+        wired.ports, identity, settings, pages.routers(), problem_page=pages.problem_page, static=pages.STATIC, checks=checks
     )
     inner = create_internal_app(wired.ports, wired.tokens, wired)
     _serve_socket(inner, settings.broker_socket)
     clock = _start_worker(wired)
     try:
-        _run(outer, settings.host, settings.port)
+        _run(pages.with_previews(people), settings.host, settings.port)
     finally:
         clock.stop()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import select
 import signal
 import socket
@@ -24,6 +23,7 @@ from broker.adapters.cage import Cage
 from broker.adapters.canaries import Canaries
 from sulku.closure import Attempt, ClosureReport, judge
 from sulku.codec import plain, typed
+from sulku.crypto import seal
 from sulku.errors import NotProvedClosedError, SandboxError, SulkuError
 from sulku.plan import Alive, EndRecord, MountProof, Volume, WorkspacePlan
 
@@ -78,7 +78,7 @@ class Supervisor:
         os.chdir(self._run)
         listener, self._control = self._listen("ws.sock"), self._listen("ctl.sock")
         self.cage.stage(self._order["state"])
-        self._canaries = Canaries(Path(), secrets.token_hex(16))
+        self._canaries = Canaries(Path(), seal.token(16))
         self.cage.spawn(listener)
         listener.close()
         self._note()

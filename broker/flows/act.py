@@ -10,7 +10,7 @@ from datetime import datetime
 from broker.flows.effects import effects_of
 from sulku.clearance import Clearance, Mandate, Query, Refusal, refuse
 from sulku.codec import Plain, plain
-from sulku.errors import DeniedError, IllegalMoveError, InvalidInputError, PolicyUnavailableError, RuleError
+from sulku.errors import DeniedError, IllegalMoveError, IntegrityError, InvalidInputError, PolicyUnavailableError, RuleError
 from sulku.events import Happened, Refused
 from sulku.ledger import canonical
 from sulku.people import Actor
@@ -82,6 +82,7 @@ def clear(ports: Ports, intent: Intent, *, trying: bool = True) -> Clearance:
     Raises:
         DeniedError: Policy said no.
         PolicyUnavailableError: No answer is a no.
+        IntegrityError: The answer is to another question.
     """
     facts = ports.store.peek(intent.sees)
     query = Query(
@@ -94,7 +95,10 @@ def clear(ports: Ports, intent: Intent, *, trying: bool = True) -> Clearance:
         at=ports.clock.now(),
     )
     try:
-        return ports.policy.ask(query)
+        clearance = ports.policy.ask(query)
+        if clearance.digest != intent.digest:
+            raise IntegrityError(f"the decision {clearance.basis.decision} is not about what was asked")
+        return clearance
     except (DeniedError, PolicyUnavailableError) as error:
         if trying:
             record_refusal(ports, error.refusal)

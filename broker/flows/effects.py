@@ -26,6 +26,8 @@ def _effects(one: Happened, facts: Facts) -> Iterator[Effect]:
             yield _do("close-tunnel", noun, record.epoch)
         case outputs.Frozen():
             yield _do("inspect-output", noun, record.version)
+        case (releases.Submitted() | releases.ItemRebuilt()) if all(item.blocked is not None for item in record.items):
+            yield _do("compare-release", noun, record.version)
         case releases.Approved():
             yield _do("deliver-release", noun, record.version)
         case people.Left():

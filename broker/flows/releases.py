@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from broker.flows.act import Intent, act, command
@@ -19,7 +19,7 @@ from sulku.events import Happened
 from sulku.ledger import canonical
 from sulku.outputs import Output
 from sulku.people import Actor, Role
-from sulku.ports import Facts, Ports, Receipt
+from sulku.ports import Facts, Inspector, Ports, Receipt
 from sulku.releases import Item, Release, State
 from sulku.texts import clean
 from sulku.tunnels import Tunnel
@@ -33,8 +33,10 @@ MOVES = {
 }
 
 
-def submit(ports: Ports, tunnel: str, title: str, context: str, frozen: tuple[str, ...], release: str | None = None) -> Release:
-    """Put frozen outputs of ``tunnel`` under review, for its person; ``release`` answers a return.
+def submit(
+    ports: Ports, tunnel: str, title: str, context: str, frozen: tuple[str, ...], release: str | None = None, key: str | None = None
+) -> Release:
+    """Put frozen outputs of ``tunnel`` under review, for its person; ``release`` answers a return, ``key`` makes it repeatable.
 
     Raises:
         RuleError: An output is of another tunnel, or the release is another person's or not returned.
@@ -70,11 +72,15 @@ def submit(ports: Ports, tunnel: str, title: str, context: str, frozen: tuple[st
         )
         return [Happened(target, submitted)]
 
-    intent = Intent(GATEWAY, wanted.ACTION, target, wanted, about)
+    intent = Intent(GATEWAY, wanted.ACTION, target, wanted, about, key)
     for _ in range(TRIES):
         with contextlib.suppress(StaleError):  # an output's inspection was recorded meanwhile: look again
-            return act(ports, intent, decide).facts[target]  # type: ignore[no-any-return]
-    return act(ports, intent, decide).facts[target]  # type: ignore[no-any-return]
+            return _made(act(ports, intent, decide))
+    return _made(act(ports, intent, decide))
+
+
+def _made(receipt: Receipt) -> Release:
+    return next(record for record in receipt.facts.values() if isinstance(record, Release))
 
 
 def _item(output: Output, tunnel: str) -> Item:
@@ -82,6 +88,29 @@ def _item(output: Output, tunnel: str) -> Item:
         raise RuleError("other-tunnel", f"{output.id} was not frozen out of this tunnel")
     done = output.state is not outputs.State.FROZEN
     return Item(output.id, output.name, output.sha256, output.rebuilt, output.blocked if done else None)
+
+
+def compare(ports: Ports, inspector: Inspector, profile: Mapping[str, Plain], release: str) -> Release:
+    """Look at the tables of a release together, in isolation, and keep what they give away of each other; may be repeated.
+
+    Raises:
+        InspectionUnavailableError: They could not be compared in isolation; nobody can judge until they are.
+    """
+    known: Release = ports.store.peek([release])[release]
+    wanted = releases.digest(known.items)
+    if known.state is not State.SUBMITTED or known.compared == wanted or any(item.blocked is None for item in known.items):
+        return known
+    found: list[Output] = [ports.store.peek([item.output])[item.output] for item in known.items]
+    tables = [(one.rebuilt_name, ports.blobs.get(one.rebuilt), one.declared or {}) for one in found if one.rebuilt and one.kind == "csv"]
+    findings = tuple(finding.document() for finding in inspector.compare(tables, profile))
+
+    def decide(facts: Facts, *_: object) -> Sequence[Happened]:
+        if releases.digest(facts[release].items) != wanted:
+            raise StaleError(f"{release} has changed since its files were compared")
+        return [Happened(release, releases.Compared(wanted, findings))]
+
+    intent = Intent(WORKER, "release.compare", release, command("compare", digest=wanted))
+    return act(ports, intent, decide).facts[release]  # type: ignore[no-any-return]
 
 
 def judge(ports: Ports, by: Actor, release: str, marks: tuple[releases.Mark, ...], key: str | None = None) -> Receipt:

@@ -22,6 +22,7 @@ from sulku.people import Actor, Role, service
 from sulku.permits import Permit
 from sulku.plan import EndRecord
 from sulku.ports import Facts, Ports, Receipt
+from sulku.texts import clean
 from sulku.tunnels import LIVE, Cause, State, Tunnel
 
 TICKET_LIFETIME: Final = timedelta(seconds=30)
@@ -215,13 +216,14 @@ def halt(ports: Ports, by: Actor, scope: str, identifier: str, reason: str) -> l
         DeniedError: Only stewards may halt.
         RuleError: No reason, or no such scope.
     """
-    if by.role is not Role.STEWARD:
+    if by.role is not Role.STEWARD:  # a steward needs no policy engine to stop something; anybody else is told no by it
+        clear(ports, Intent(by, "tunnel.halt", ids.LEDGER, command("halt", scope=scope), about_self(by)))
         raise DeniedError("tunnel.halt", ["role-not-allowed"])
     if len(reason.strip()) < 10:
         raise RuleError("reason-needed", "say why, in at least 10 characters", "The people in the tunnels will read it.")
     ended = [one.id for one in live(ports) if _within(ports, one, scope, identifier)]
     for one in ended:
-        finish(ports, one, Cause.HALT, by)
+        finish(ports, one, Cause.HALT, by, clean(reason, most=1000))
     return ended
 
 
@@ -247,7 +249,7 @@ def live(ports: Ports) -> list[Tunnel]:
     return ports.store.find("tun", state=[state.value for state in LIVE])
 
 
-def finish(ports: Ports, tunnel: str, cause: Cause, by: Actor = CLOCK) -> None:
+def finish(ports: Ports, tunnel: str, cause: Cause, by: Actor = CLOCK, reason: str = "") -> None:
     """Record the end of a tunnel, whoever and whatever ends it; nothing if it is ending already.
 
     Raises:
@@ -257,7 +259,7 @@ def finish(ports: Ports, tunnel: str, cause: Cause, by: Actor = CLOCK) -> None:
     if known.state not in LIVE:
         return
     authority = mandate(tunnel, known.opened_by, by, f"tunnel.{cause.value}")
-    end(ports, authority, lambda facts, at: tunnels.close(facts[tunnel], cause, at))
+    end(ports, authority, lambda facts, at: tunnels.close(facts[tunnel], cause, at, reason))
 
 
 def ended(ports: Ports, tunnel: str, found: EndRecord | None) -> None:

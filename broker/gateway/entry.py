@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +13,7 @@ from broker.gateway import clock
 from broker.gateway.record import Record, Tunnel
 from broker.gateway.settings import Settings
 from broker.gateway.upstream import Broker
+from sulku.crypto import seal
 from sulku.errors import BadTicketError, NotEnteredError, RelayedRefusalError
 
 TICKET: Final = re.compile(r"[A-Za-z0-9_-]{22,128}")
@@ -46,7 +46,7 @@ class Entry:
 
     def begin(self, tunnel: str) -> web.Response:
         """Set a nonce and send the browser to the broker, which asks policy."""
-        nonce = secrets.token_urlsafe(32)
+        nonce = seal.token()
         where = f"{self._settings.broker_url}/enter/{tunnel}?nonce_hash={_hash(nonce).hex()}"
         answer = web.Response(status=303, headers={"Location": where})
         answer.set_cookie(self.nonce, nonce, max_age=NONCE_SECONDS, samesite="Lax", secure=self._secure, httponly=True, path="/")
@@ -82,7 +82,7 @@ class Entry:
         inside = [key for key, session in self._sessions.items() if session.tunnel == tunnel.id]
         for key in inside[: len(inside) - MOST_SESSIONS + 1]:
             del self._sessions[key]
-        value = secrets.token_urlsafe(32)
+        value = seal.token()
         self._sessions[_hash(value)] = Session(tunnel.id, tunnel.epoch, tunnel.person, name[:80], clock.boot())
         return value
 

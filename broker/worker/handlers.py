@@ -38,6 +38,7 @@ def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], No
         "open-tunnel": lambda effect: open_tunnel(ports, world, effect),
         "close-tunnel": lambda effect: close_tunnel(ports, world, effect),
         "inspect-output": lambda effect: inspect_output(ports, world, effect),
+        "compare-release": lambda effect: compare_release(ports, world, effect),
         "deliver-release": lambda effect: void(releases.deliver(ports, effect.target)),
         "end-person": lambda effect: end_person(ports, effect),
         "end-permit": lambda effect: permits.finish_tunnels(ports, effect.target, service("worker")),
@@ -81,6 +82,13 @@ def inspect_output(ports: Ports, world: Neighbours, effect: Effect) -> None:
     output = ports.store.peek([effect.target])[effect.target]
     permit = ports.store.peek([output.permit])[output.permit]
     outputs.inspect(ports, world.inspector, world.profiles[permit.paper.profile], output.id)
+
+
+def compare_release(ports: Ports, world: Neighbours, effect: Effect) -> None:
+    """Look at the files of a release together, under its permit's disclosure profile."""
+    release = ports.store.peek([effect.target])[effect.target]
+    permit = ports.store.peek([release.permit])[release.permit]
+    releases.compare(ports, world.inspector, world.profiles[permit.paper.profile], release.id)
 
 
 def end_person(ports: Ports, effect: Effect) -> None:

@@ -290,6 +290,9 @@ class Inspector(Protocol):
     def inspect(self, name: str, data: bytes, manifest: Mapping[str, Plain], profile: Mapping[str, Plain]) -> Inspection:
         """Return what was found and the rebuilt file."""
 
+    def compare(self, files: Sequence[tuple[str, bytes, Plain]], profile: Mapping[str, Plain]) -> tuple[Finding, ...]:
+        """Return what tables (name, rebuilt bytes, manifest entry) give away of each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:

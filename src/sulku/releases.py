@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from sulku.errors import InvalidInputError, RuleError, StaleError
 from sulku.events import Event, Happened, event
@@ -76,6 +76,8 @@ class Release:
         author: Who submitted; ``people`` are all on the permit, and none of them may judge.
         reviews: Of this round, in the order they came; hidden from each other until ``QUORUM`` are in.
         envelope: The signed manifest, once delivered.
+        compared: The digest of the items that were last compared with each other; nobody judges before that.
+        findings: What that comparison found, such as one table giving another's hidden cell away.
     """
 
     id: str
@@ -97,6 +99,8 @@ class Release:
     decided_by: tuple[str, ...] = ()
     decided_at: datetime | None = None
     envelope: str = ""
+    compared: str = ""
+    findings: tuple[dict[str, Any], ...] = ()
 
     @property
     def phase(self) -> Phase:
@@ -132,6 +136,15 @@ class ItemRebuilt(Event):
     output: str
     rebuilt: str
     blocked: bool
+
+
+@event("release.compared", private=("findings",))
+@dataclass(frozen=True, slots=True)
+class Compared(Event):
+    """Its files were looked at together; ``digest`` is over the items as they were then."""
+
+    digest: str
+    findings: tuple[dict[str, Any], ...]
 
 
 @event("release.reviewed", private=("marks",))
@@ -288,7 +301,7 @@ def _require_other(release: Release, by: str) -> None:
 
 
 def _require_marks(release: Release, marks: tuple[Mark, ...]) -> None:
-    if any(item.blocked is None for item in release.items):
+    if any(item.blocked is None for item in release.items) or release.compared != digest(release.items):
         raise RuleError("not-inspected", "the automatic checks are not through", "Wait a few seconds and read the page again.")
     by_output = {mark.output: mark for mark in marks}
     if len(by_output) != len(marks) or set(by_output) != {item.output for item in release.items}:
@@ -314,7 +327,8 @@ def _consolidate(release: Release, command: Consolidate, by: str, at: datetime) 
     if command.release:
         if not all(review.approves for review in release.reviews):
             raise RuleError("dissent", "a reviewer asks for changes", "Return it, with what to change.")
-        if any(item.blocked is not False for item in release.items):
+        together = any(finding.get("severity") == "block" for finding in release.findings)
+        if together or any(item.blocked is not False for item in release.items):
             raise RuleError("blocked", "a file has a finding that forbids release", "Return it.")
         return Approved(tuple(review.by for review in release.reviews), by, digest(release.items), at)
     points = tuple(filter(None, (clean(point, most=1000) for point in command.points)))
@@ -345,12 +359,16 @@ def evolve(release: Release, happened: Event) -> Release:
                 reviews=(),
                 points=(),
                 reasons=(),
+                compared="",
+                findings=(),
             )
         case ItemRebuilt(output, rebuilt, blocked):
             items = tuple(
                 replace(item, rebuilt=rebuilt, blocked=blocked) if item.output == output else item for item in release.items
             )
             return replace(after, items=items, reviews=())  # a verdict on other bytes is no verdict
+        case Compared(compared, findings):
+            return replace(after, compared=compared, findings=findings)
         case Reviewed(by, marks, at):
             return replace(after, reviews=(*release.reviews, Review(by, marks, at)))
         case Retracted(by):

@@ -77,6 +77,7 @@ class Tunnel:
         closure: SHA-256 (hex) of the closure probe's report.
         budget: Bytes that may still be leased for showing things to the person.
         leased: Bytes leased so far.
+        detail: What was said when it was halted; its person reads it.
     """
 
     id: str
@@ -180,13 +181,14 @@ class CodeExecuted(Event):
     kernel: str
 
 
-@event("tunnel.closing", ending=True)
+@event("tunnel.closing", private=("reason",), ending=True)
 @dataclass(frozen=True, slots=True)
 class Closing(Event):
-    """The tunnel is over: no entry from this record on; the effects follow."""
+    """The tunnel is over: no entry from this record on; the effects follow. ``reason`` is what a steward who halted it said."""
 
     cause: Cause
     at: datetime
+    reason: str = ""
 
 
 @event("tunnel.ended", private=("detail",), ending=True)
@@ -265,11 +267,11 @@ def require_enterable(tunnel: Tunnel, at: datetime) -> None:
         raise RuleError("tunnel-not-open", f"the tunnel is {tunnel.state}", "Open a new one from its permit.")
 
 
-def close(tunnel: Tunnel, cause: Cause, at: datetime) -> tuple[Happened, ...]:
+def close(tunnel: Tunnel, cause: Cause, at: datetime, reason: str = "") -> tuple[Happened, ...]:
     """Return the end of ``tunnel``; nothing if it is ending already, so that any clock may call it at any time."""
     if tunnel.state not in LIVE:
         return ()
-    return (Happened(tunnel.id, Closing(cause, at)),)
+    return (Happened(tunnel.id, Closing(cause, at, reason)),)
 
 
 def evolve(tunnel: Tunnel, happened: Event) -> Tunnel:
@@ -298,9 +300,9 @@ def evolve(tunnel: Tunnel, happened: Event) -> Tunnel:
             return replace(after, budget=tunnel.budget - size, leased=tunnel.leased + size)
         case ToppedUp(size):
             return replace(after, budget=tunnel.budget + size)
-        case Closing(cause):
-            return replace(after, state=State.CLOSING, cause=cause, epoch=tunnel.epoch + 1)
+        case Closing(cause, _, reason):
+            return replace(after, state=State.CLOSING, cause=cause, detail=reason, epoch=tunnel.epoch + 1)
         case Ended(at):
-            return replace(after, state=State.CLOSED, ended_at=at, detail=happened.detail)
+            return replace(after, state=State.CLOSED, ended_at=at)
         case _:
             return after

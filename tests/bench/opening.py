@@ -33,7 +33,9 @@ def run(site: Site) -> Iterator[Row]:
     ratio = mine.median / theirs.median
     yield Row("tunnel opening / plain JupyterHub spawn", str(mine), str(theirs), f"{ratio:.2f}×", f"≤ {GOAL}×", ratio <= GOAL)
     yield Row("   the same server with no hub at all", "", str(bare), f"{mine.median / bare.median:.2f}×")
-    for name, values in zip(("asked → proved closed", "proved → data recorded", "recorded → people may enter"), zip(*stages, strict=True), strict=True):
+    for name, values in zip(
+        ("asked → proved closed", "proved → data recorded", "recorded → people may enter"), zip(*stages, strict=True), strict=True
+    ):
         yield Row(f"   {name}", str(Samples(values)))
     yield Row("   the very first, with a home to make, and its end", str(Samples((first,))))
 

@@ -16,6 +16,7 @@ from sulku.events import Event, Happened
 from sulku.releases import (
     MACHINE,
     QUORUM,
+    Compared,
     Consolidate,
     Item,
     ItemRebuilt,
@@ -77,6 +78,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.serial += 1
         self.bytes = f"v{self.serial}"
         self.take((Happened(REL, submitted(self.release.round + 1, self.bytes, blocked=blocked)),))
+        self.take((Happened(REL, Compared(digest(self.release.items), ())),))
         self.forget()
 
     @precondition(lambda self: self.release.state is State.SUBMITTED)
@@ -86,6 +88,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.bytes = f"v{self.serial}"
         for output in OUTPUTS:
             self.take((Happened(REL, ItemRebuilt(output, self.bytes + output, blocked)),))
+        self.take((Happened(REL, Compared(digest(self.release.items), ())),))
         self.forget()
 
     @rule(by=st.sampled_from(PEOPLE), verdict=st.sampled_from(Verdict), stale=st.booleans())
@@ -147,7 +150,11 @@ TestLifecycle.settings = settings(max_examples=150, stateful_step_count=25, dead
 
 
 def under_review(**fields: object) -> Release:
-    return replace(evolve(nouns.begin(REL), submitted()), **fields)
+    return replace(compared(evolve(nouns.begin(REL), submitted())), **fields)
+
+
+def compared(release: Release, *findings: dict) -> Release:
+    return evolve(release, Compared(digest(release.items), findings))
 
 
 def after(release: Release, *steps: tuple[object, str]) -> Release:
@@ -171,7 +178,7 @@ def test_a_returned_release_can_be_corrected_and_let_out() -> None:
     no = Judge(marks(release, Verdict.CHANGE, Reason.SMALL_COUNT))
     release = after(release, (no, "usr_bo"), (no, "usr_cy"), (Consolidate(False, ("merge ages 90 and over",)), "usr_bo"))
     assert (release.state, release.reasons) == (State.RETURNED, (Reason.SMALL_COUNT,))
-    release = evolve(release, submitted(2, "b"))
+    release = compared(evolve(release, submitted(2, "b")))
     yes = Judge(marks(release))
     assert after(release, (yes, "usr_bo"), (yes, "usr_di"), (Consolidate(True), "usr_di")).state is State.APPROVED
 
@@ -216,9 +223,26 @@ def test_a_verdict_after_the_decision_is_refused() -> None:
 
 @pytest.mark.parametrize("blocked", [True, None], ids=["finding", "not-inspected"])
 def test_a_file_that_the_checks_block_or_have_not_seen_is_never_approved(blocked: bool | None) -> None:
-    release = evolve(nouns.begin(REL), submitted(blocked=blocked))
+    release = compared(evolve(nouns.begin(REL), submitted(blocked=blocked)))
     with pytest.raises(RuleError):
         decide(release, Judge(marks(release)), "usr_bo", AT)
+
+
+def test_nobody_judges_files_that_were_not_compared_with_each_other() -> None:
+    release = under_review()
+    release = evolve(release, ItemRebuilt("out_1", "other bytes", False))
+    with pytest.raises(RuleError) as refused:
+        decide(release, Judge(marks(release)), "usr_bo", AT)
+    assert refused.value.rule == "not-inspected"
+
+
+def test_what_files_give_away_together_blocks() -> None:
+    release = compared(under_review(), {"severity": "block"})
+    yes = Judge(marks(release))
+    release = after(release, (yes, "usr_bo"), (yes, "usr_cy"))
+    with pytest.raises(RuleError) as refused:
+        decide(release, Consolidate(True), "usr_cy", AT)
+    assert refused.value.rule == "blocked"
 
 
 def test_every_file_is_judged_once_and_a_change_has_a_reason() -> None:
@@ -231,7 +255,7 @@ def test_every_file_is_judged_once_and_a_change_has_a_reason() -> None:
 def test_a_changed_file_makes_the_verdict_stale() -> None:
     release = under_review()
     wanted = Judge(marks(release))
-    release = evolve(release, ItemRebuilt("out_1", "other bytes", False))
+    release = compared(evolve(release, ItemRebuilt("out_1", "other bytes", False)))
     with pytest.raises(StaleError):
         decide(release, wanted, "usr_bo", AT)
 

@@ -64,7 +64,7 @@ class FakeBroker:
         self.refuse_submission: dict[str, str] | None = None
         self.refuse_start: tuple[int, dict[str, str]] | None = None
         self.starts: list[str] = []
-        self._server: socketserver.ThreadingMixIn | None = None
+        self._server: socketserver.UnixStreamServer | None = None
 
     def open(self, socket: Path | str, token: str, *, seconds: float = 3600, **more: Any) -> OpenTunnel:
         """Put a tunnel into the record."""
@@ -157,7 +157,8 @@ class FakeBroker:
                 return 201, {"release": ids.new("rel")}
             case _, ["tunnels", tunnel, *rest]:
                 return self._hub(tunnel, rest)
-        return _no(404, "not-found")
+            case _:
+                return _no(404, "not-found")
 
     def _redeem(self, asked: dict[str, Any]) -> Answer:
         found = self.tickets.pop(asked["ticket"], None)

@@ -283,6 +283,20 @@ def test_a_verdict_on_other_bytes_is_stale(made: Broker) -> None:
     assert refused.value.code == "stale"
 
 
+def test_a_submission_that_arrives_twice_is_one_release(made: Broker) -> None:
+    tunnel = made.tunnel()
+
+    def arrive(data: bytes) -> str:
+        frozen = outputs.freeze(made.ports, tunnel, "s1", "t.csv", data, {})
+        return releases.submit(made.ports, tunnel, "A table", "", (frozen.id,), key="s1").id
+
+    assert arrive(b"n\n20\n") == arrive(b"n\n20\n")
+    assert len(made.ports.store.find("rel")) == len(made.ports.store.find("out")) == 1
+    with pytest.raises(RuleError) as refused:
+        arrive(b"n\n21\n")
+    assert refused.value.rule == "changed-file"
+
+
 def test_outputs_of_another_tunnel_cannot_be_submitted(made: Broker) -> None:
     permit = made.permit()
     hers, his = made.tunnel(permit), made.tunnel(permit, who="aki")

@@ -150,7 +150,7 @@ class GatewayProcess:
     def close_websockets(self) -> None:
         """Close what a test left open."""
         for one in self.websockets:
-            one.shutdown()
+            one.shutdown()  # type: ignore[no-untyped-call]
         self.websockets.clear()
 
     def cut(self, tunnel: OpenTunnel) -> int:
@@ -303,7 +303,8 @@ class Channels:
 
     def run(self, code: str) -> list[dict[str, Any]]:
         """Run ``code`` and return every message about it until its reply and the idle state are there."""
-        name, got = self.execute(code), []
+        name = self.execute(code)
+        got: list[tuple[dict[str, Any], str]] = []
         while not {"execute_reply", "idle"} <= {what for _, what in got}:
             message = self.receive()
             if message["parent_header"].get("msg_id") == name:

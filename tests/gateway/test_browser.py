@@ -128,7 +128,7 @@ def chromium(tmp_path: Path) -> Iterator[Chromium]:
 
 
 def notebook(*sources: str) -> str:
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "code", "id": f"c{n}", "metadata": {}, "outputs": [], "execution_count": None, "source": source}
         for n, source in enumerate(sources)
     ]
@@ -141,7 +141,7 @@ def enter(page: Page, gateway: GatewayProcess, tunnel: OpenTunnel) -> FrameLocat
     page.goto(f"http://{tunnel.label}.{gateway.domain}/.sulku/enter")
     assert page.url == f"http://gate.{gateway.domain}/{tunnel.label}/"
     frame = page.frame_locator("iframe")
-    frame.locator(".jp-DirListing-item").first.wait_for(timeout=60_000)
+    frame.locator(".jp-DirListing-content").first.wait_for(state="attached", timeout=60_000)
     return frame
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,11 +29,12 @@ def find(program: str) -> str:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cluster:
-    """A running server; ``folder`` holds its data and its socket."""
+    """A server, which ends with the process that started it; ``folder`` holds its data and its socket."""
 
     folder: Path
+    _server: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str, role: str = USER) -> str:
         """Return SQLAlchemy's address of a database."""
@@ -49,15 +52,27 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop it at once, as a crash would."""
-        self._control("stop", "-m", "immediate")
+        if self._server is not None:
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait(60)
+            self._server = None
 
     def start(self) -> None:
         """Start it and wait until it answers. No synchronous commits: no test here pulls the machine's plug."""
-        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c full_page_writes=off -c autovacuum=off -c max_connections=200 -c shared_buffers=32MB"
-        self._control("start", "-l", str(self.folder / "log"), "-o", options)
-
-    def _control(self, verb: str, *arguments: str) -> None:
-        _as_postgres([find("pg_ctl"), verb, "-w", "-s", "-D", str(self.folder / "data"), *arguments])
+        settings = ("listen_addresses=", "fsync=off", "full_page_writes=off", "autovacuum=off", "max_connections=200", "shared_buffers=32MB")
+        options = [word for setting in settings for word in ("-c", setting)]
+        command = [find("postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *options]
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(_as_postgres(command), stdout=log, stderr=log, cwd="/")
+        for _ in range(600):
+            assert self._server.poll() is None, (self.folder / "log").read_text()
+            try:
+                self.sql("SELECT 1")
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError("PostgreSQL does not answer")
 
 
 @contextmanager
@@ -69,16 +84,16 @@ def running() -> Iterator[Cluster]:
         if os.geteuid() == 0:
             shutil.chown(folder, USER)
         data = str(folder / "data")
-        _as_postgres([find("initdb"), "-D", data, "-U", USER, "--auth=trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8"])
+        made = [find("initdb"), "-D", data, "-U", USER, "--auth=trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8"]
+        subprocess.run(_as_postgres(made), check=True, stdout=subprocess.DEVNULL, cwd="/", timeout=120)
         cluster.start()
         yield cluster
     finally:
-        if (folder / "data" / "postmaster.pid").exists():
-            cluster.stop()
+        cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _as_postgres(command: Sequence[str]) -> None:
-    """Run a command as a user who is not root: PostgreSQL refuses to run as root."""
-    prefix = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
-    subprocess.run([*prefix, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", timeout=60)
+def _as_postgres(command: Sequence[str]) -> list[str]:
+    """Return a command that runs as a user who is not root (PostgreSQL refuses root) and dies with its parent."""
+    user = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
+    return ["setpriv", "--pdeathsig=QUIT", *user, *command]

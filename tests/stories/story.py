@@ -259,7 +259,7 @@ class Story:
     def _inspected(self, path: str) -> list[dict[str, Any]]:
         deadline = time.monotonic() + 40
         ada = self.who("ada")
-        while any(item["blocked"] is None for item in ada.get(path)["items"]):
+        while not ada.get(path)["compared"]:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not inspected: {self.at.running.tail('broker')}")
             time.sleep(0.3)

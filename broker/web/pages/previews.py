@@ -24,7 +24,7 @@ from sulku.people import Actor, Role
 from sulku.ports import Ports
 from sulku.releases import Release
 
-ROWS: Final = 200  # of a table that are shown
+ROWS: Final = 5000  # of a table that are shown: all that may leave
 TEXT: Final = 20_000  # characters of a text that are shown
 LIFE: Final = timedelta(minutes=10)  # of a picture's address
 PURPOSE: Final = "preview"
