@@ -78,7 +78,7 @@ def _start_worker(wired: Wired) -> Worker:
 
 def neighbours(wired: Wired) -> Neighbours:
     """Return what effects reach."""
-    return Neighbours(wired.hub, wired.gate, wired.sandbox, wired.inspector, wired.profiles, wired.tell)
+    return Neighbours(wired.hub, wired.gate, wired.sandbox, wired.inspector, wired.profiles, wired.tell, wired.wipe_homes)
 
 
 def serve_worker(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import make_url
 
-from broker.adapters import policy
+from broker.adapters import homes, policy
 from broker.adapters.blobs import FileBlobs
 from broker.adapters.clock import SystemClock
 from broker.adapters.gate import GateControl
@@ -24,6 +24,7 @@ from broker.flows import mounts, notices
 from broker.settings import Mode, Settings
 from broker.store.archive import Archive
 from broker.store.store import SqlStore
+from sulku import ids
 from sulku.crypto import seal
 from sulku.permits import Permit
 from sulku.plan import Alive, Limits, WorkspacePlan
@@ -90,6 +91,14 @@ class Wired:
     def workspace_token(self, tunnel: str) -> str:
         """Return the token that the gateway shows to the workspace; derived, so that no row holds it."""
         return hmac.new(self.workspace_secret.encode(), tunnel.encode(), "sha256").hexdigest()
+
+    def wipe_homes(self, permit: str) -> None:
+        """Destroy what was kept of everybody's work under ``permit``; may be repeated.
+
+        Raises:
+            SandboxError: A tunnel still has a home, or the disk refuses.
+        """
+        homes.wipe(self.settings.state / "homes" / ids.parse(permit, "per"))
 
     def tell(self, to: str, what: str, about: str) -> None:
         """Leave a notice for everybody who is meant."""

@@ -121,7 +121,7 @@ def errors() -> str:
 
     def walk(cls: type[tree.SulkuError], depth: int) -> Iterator[tuple[str, ...]]:
         for child in cls.__subclasses__():
-            if child.__module__ == tree.__name__ and "code" in vars(child):  # the others relay somebody else's code
+            if child.__module__.startswith(tree.__name__) and "code" in vars(child):  # the others relay somebody else's code
                 fix = "" if child.remedy is not tree.SulkuError.remedy and child.fix == tree.SulkuError.fix else child.fix
                 yield (
                     f"{'· ' * depth}`{child.code}`",

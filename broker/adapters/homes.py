@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from sulku.errors import HomeInUseError, SandboxError
 IMAGE: Final = "home.ext4"
 _TOOLS: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _LOOPS: Final = Path("/sys/block")
+_LETS_GO: Final = 5  # seconds that a tunnel which was killed a moment ago may still hold its home
 
 
 def loops(image: Path) -> list[str]:
@@ -46,8 +48,8 @@ def take(home: Path, size: int, uid: int) -> int:
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        until = time.monotonic() + 5
-        while loops(image) and time.monotonic() < until:  # a tunnel that was killed a moment ago lets go of it
+        until = time.monotonic() + _LETS_GO
+        while loops(image) and time.monotonic() < until:
             time.sleep(0.02)
         if loops(image):
             raise BlockingIOError
@@ -87,3 +89,44 @@ def attach(image: Path, target: str, uid: int) -> None:
     folder = Path(target) / "researcher"
     folder.mkdir(mode=0o700, exist_ok=True)
     os.chown(folder, uid, uid, follow_symlinks=False)
+
+
+def wipe(folder: Path) -> None:
+    """Destroy every home below ``folder``, and it; nothing if it is not there, so that it may be repeated.
+
+    What is deleted can be read from the disk until it is written over: homes belong on an encrypted file system.
+
+    Raises:
+        SandboxError: A tunnel still has one, or the disk refuses; the others are gone.
+    """
+    held = [home.name for home in sorted(folder.glob("*")) if not _destroyed(home)]
+    if held:
+        raise SandboxError(f"homes that could not be destroyed: {', '.join(held)}")
+    if folder.exists():
+        folder.rmdir()
+
+
+def _destroyed(home: Path) -> bool:
+    """Return whether ``home`` is gone now; not while anybody has it."""
+    until = time.monotonic() + _LETS_GO
+    try:
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            while not _free(lock, home / IMAGE):
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(0.02)
+            shutil.rmtree(home)
+        finally:
+            os.close(lock)
+    except OSError:
+        return False
+    return True
+
+
+def _free(lock: int, image: Path) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return not loops(image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from sulku import ids
 from sulku.errors import HubUnavailableError
 from sulku.tunnels import Tunnel
 
-POLL: Final = 0.1  # seconds between looks at a pending server
+POLL: Final = 0.1  # seconds between looks at a server that stops
 TIMEOUT: Final = 90.0  # seconds for a spawn as a whole
 
 
@@ -34,18 +35,12 @@ class JupyterHub:
         user, server = tunnel.person, ids.label(tunnel.id)
         self._call("POST", f"/users/{user}", ok={201, 409})
         body = {"display_name": tunnel.id, "user_options": {"tunnel": tunnel.id}}
-        answer = self._call("POST", f"/users/{user}/servers/{server}", json=body, ok={201, 202, 400})
+        answer = self._call("POST", f"/users/{user}/servers/{server}", body=body, ok={201, 202, 400})
         if answer.status_code == 400 and not self._server(user, server):
             raise HubUnavailableError(f"the hub refused: {answer.json().get('message', '')[:300]}")
-        deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            found = self._server(user, server)
-            if found.get("ready"):
-                return
-            if not found.get("pending"):
-                raise HubUnavailableError("the hub could not start the workspace")
-            time.sleep(POLL)
-        raise HubUnavailableError(f"the workspace was not ready after {TIMEOUT:.0f} seconds")
+        last = self._follow(f"/users/{user}/servers/{server}/progress")
+        if not last.get("ready"):
+            raise HubUnavailableError(f"the hub could not start the workspace: {str(last.get('message', 'no reason given'))[:300]}")
 
     def stop(self, tunnel: Tunnel) -> None:
         """Have the hub stop and forget the tunnel's server; nothing if it has none.
@@ -55,18 +50,37 @@ class JupyterHub:
         """
         path = f"/users/{tunnel.person}/servers/{ids.label(tunnel.id)}"
         deadline = time.monotonic() + TIMEOUT
-        while self._call("DELETE", path, json={"remove": True}, ok={202, 204, 404}).status_code == 202:
+        while self._call("DELETE", path, body={"remove": True}, ok={202, 204, 404}).status_code == 202:
             if time.monotonic() > deadline:
                 raise HubUnavailableError("the hub did not stop the workspace")
             time.sleep(POLL)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def _follow(self, path: str) -> dict[str, object]:
+        """Return the hub's last word on a spawn. It tells at once; asking again and again would slow what we wait for."""
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            with self._http.stream("GET", path) as answer:
+                for line in answer.iter_lines():  # an empty one every few seconds, while nothing happens
+                    said = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+                    if said.get("ready") or said.get("failed"):
+                        return said
+                    if time.monotonic() > deadline:
+                        raise HubUnavailableError(f"the workspace was not ready after {TIMEOUT:.0f} seconds")
+        except (httpx2.HTTPError, ValueError) as error:
+            raise HubUnavailableError(f"the hub does not answer: {error}") from None
+        return {}
 
     def _server(self, user: str, server: str) -> dict[str, object]:
         answer = self._call("GET", f"/users/{user}/servers/{server}", ok={200, 404})
         return answer.json() if answer.status_code == 200 else {}
 
-    def _call(self, method: str, path: str, *, ok: set[int], json: object = None) -> httpx2.Response:
+    def _call(self, method: str, path: str, *, ok: set[int], body: object = None) -> httpx2.Response:
         try:
-            answer = self._http.request(method, path, json=json)
+            answer = self._http.request(method, path, json=body)
         except httpx2.HTTPError as error:
             raise HubUnavailableError(f"the hub does not answer: {error}") from None
         if answer.status_code not in ok:

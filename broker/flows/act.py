@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,15 @@ from datetime import datetime
 from broker.flows.effects import effects_of
 from sulku.clearance import Clearance, Mandate, Query, Refusal, refuse
 from sulku.codec import Plain, plain
-from sulku.errors import DeniedError, IllegalMoveError, IntegrityError, InvalidInputError, PolicyUnavailableError, RuleError
+from sulku.errors import (
+    DeniedError,
+    IllegalMoveError,
+    IntegrityError,
+    InvalidInputError,
+    PolicyUnavailableError,
+    RuleError,
+    StoreUnavailableError,
+)
 from sulku.events import Happened, Refused
 from sulku.ledger import canonical
 from sulku.people import Actor
@@ -61,7 +70,7 @@ def act(ports: Ports, intent: Intent, decide: Decide) -> Receipt:
         RuleError: A rule of the lifecycle refuses.
         StaleError: Someone else acted first; read again.
         RepeatedKeyError: The idempotency key was used for another request.
-        StoreUnavailableError: Nothing was changed.
+        StoreUnavailableError: Nothing was changed; that somebody tried waits in the spool.
     """
     key = f"{intent.by.id}:{intent.key}" if intent.key is not None else None
     if key is not None and (earlier := ports.store.repeated(key, intent.digest)) is not None:
@@ -73,6 +82,10 @@ def act(ports: Ports, intent: Intent, decide: Decide) -> Receipt:
             return unit.record(decide(facts, clearance, ports.clock.now()), effects_of)
     except (RuleError, IllegalMoveError, InvalidInputError) as error:
         record_refusal(ports, refuse(clearance, (getattr(error, "rule", error.code),), str(error)))
+        raise
+    except StoreUnavailableError as error:
+        with contextlib.suppress(StoreUnavailableError):  # the spool's disk may be full too; the first error says more
+            record_refusal(ports, refuse(clearance, (error.code,), str(error)))
         raise
 
 

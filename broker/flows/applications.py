@@ -11,7 +11,7 @@ from sulku import applications, datasets, forms, ids, permits
 from sulku.applications import Application, Verdict
 from sulku.clearance import Clearance
 from sulku.codec import Plain
-from sulku.crypto import seal
+from sulku.crypto import seal, sign
 from sulku.errors import DeniedError, IllegalMoveError
 from sulku.events import Happened
 from sulku.ledger import canonical
@@ -115,7 +115,7 @@ def issue(ports: Ports, application: Application, facts: Facts, decided: applica
     wanted = {one.dataset: facts[one.dataset] for one in application.form.datasets}
     document = permits.write(application, decided.permit, wanted, decided.by, at=at, checkpoint=ports.store.latest_checkpoint())
     payload = canonical.canonical(permits.payload(document))
-    envelope = ports.signer.sign(permits.PAYLOAD_TYPE, payload)
+    envelope = ports.signer.sign(sign.PERMIT, payload)
     return Happened(document.id, permits.Issued(document, envelope, seal.fingerprint(payload), document.revision, application.id))
 
 

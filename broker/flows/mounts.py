@@ -24,24 +24,29 @@ READY_TIMEOUT: Final = 45.0  # seconds for Jupyter to answer
 def furnish(ports: Ports, workspaces: Workspaces, vault: Vault, plan: WorkspacePlan) -> str:
     """Bring up the workspace of a requested tunnel and return the address of its socket.
 
-    May be repeated: a workspace that runs already is returned as it is.
+    May be repeated: it goes on where it was left, and a workspace that runs already is returned as it is.
 
     Raises:
         RuleError: The tunnel is over, or was not proved closed; it is ending.
         SulkuError: Anything else that stopped it; the tunnel is ending and says so.
     """
     tunnel: Tunnel = ports.store.peek([plan.tunnel])[plan.tunnel]
-    if tunnel.state in {State.OPEN, State.PROVED} and isinstance(workspaces.status(plan.tunnel), Alive):
+    runs = isinstance(workspaces.status(plan.tunnel), Alive)
+    if tunnel.state is State.OPEN and runs:
         return workspaces.wait_ready(plan.tunnel, READY_TIMEOUT)
-    if tunnel.state is not State.REQUESTED:
+    if not (tunnel.state is State.REQUESTED or (tunnel.state is State.PROVED and runs)):
         raise RuleError("tunnel-over", f"the tunnel is {tunnel.state}", "Open a new one from its permit.")
     try:
-        tunnels.prove(ports, plan.tunnel, workspaces.start(plan))
+        report = workspaces.start(plan)  # one that runs gives the report of its own beginning
+        if tunnel.state is State.REQUESTED:
+            tunnels.prove(ports, plan.tunnel, report)
         permit: Permit = ports.store.peek([tunnel.permit])[tunnel.permit]
         grants = mounts.plan(permit.paper)
         volumes = [vault.materialise(grant) for grant in grants]
+        attached = {mount.grant for mount in listing(ports, plan.tunnel)}
         for grant in grants:
-            attach(ports, plan.tunnel, tunnel.permit, grant)
+            if grant not in attached:
+                attach(ports, plan.tunnel, tunnel.permit, grant)
         workspaces.release(plan.tunnel, volumes)
         return workspaces.wait_ready(plan.tunnel, READY_TIMEOUT)
     except SulkuError:

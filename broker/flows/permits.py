@@ -12,12 +12,15 @@ from broker.flows.see import about_self, scoped, show
 from sulku import ids, permits
 from sulku.clearance import mandate
 from sulku.codec import Plain, stamp
+from sulku.crypto import sign
 from sulku.events import Happened
 from sulku.ledger import canonical
 from sulku.people import PUBLIC, Actor, service
 from sulku.permits import Permit
 from sulku.ports import Facts, Ports, Receipt
+from sulku.records import Search
 from sulku.tunnels import Cause
+from sulku.tunnels import State as TunnelState
 
 STATUS_LIFETIME: Final = timedelta(hours=24)
 
@@ -82,6 +85,22 @@ def expire(ports: Ports, permit: Permit) -> None:
     finish_tunnels(ports, permit.id, clock)
 
 
+def over(ports: Ports, permit: str) -> bool:
+    """Return whether ``permit`` and every tunnel under it have ended for good."""
+    known: Permit = ports.store.peek([permit])[permit]
+    return known.state in permits.OVER and all(one.state is TunnelState.CLOSED for one in ports.store.find("tun", permit=permit))
+
+
+def wiped(ports: Ports, permit: str) -> None:
+    """Record, once, that the homes of a permit that has ended are destroyed; may be repeated."""
+    kind = permits.HomesWiped.TYPE
+    if ports.archive.search(Search(record=permit, type=kind), before=None, most=1).entries:
+        return
+    known: Permit = ports.store.peek([permit])[permit]
+    authority = mandate(permit, known.paper.application, service("worker"), kind)
+    end(ports, authority, lambda _, at: [Happened(permit, permits.HomesWiped(at))])
+
+
 def listing(ports: Ports, by: Actor, **where: Plain) -> list[Permit]:
     """Return the permits that ``by`` may see, newest first."""
     every = scoped(ports, by, "permit.list")
@@ -118,4 +137,4 @@ def status_list(ports: Ports) -> str:
         "permits": {one.id: {"state": one.state.value, "revision": one.paper.revision} for one in ports.store.find("per")},
         "checkpoint": ports.store.latest_checkpoint(),
     }
-    return ports.signer.sign(permits.STATUS_TYPE, canonical.canonical(body))
+    return ports.signer.sign(sign.STATUS, canonical.canonical(body))

@@ -13,7 +13,7 @@ from broker.flows.tunnels import GATEWAY, WORKER
 from sulku import ids, outputs, releases
 from sulku.clearance import Clearance
 from sulku.codec import Plain, stamp
-from sulku.crypto import seal
+from sulku.crypto import seal, sign
 from sulku.errors import DeniedError, IntegrityError, NotFoundError, RuleError, StaleError
 from sulku.events import Happened
 from sulku.ledger import canonical
@@ -165,7 +165,7 @@ def deliver(ports: Ports, release: str) -> Release:
         now: Release = facts[release]
         releases.MACHINE.after(now.state, releases.Move.DELIVER)
         payload = canonical.canonical(_manifest(now, files, at, ports.store.latest_checkpoint()))
-        envelope = ports.signer.sign(releases.PAYLOAD_TYPE, payload)
+        envelope = ports.signer.sign(sign.RELEASE, payload)
         leaving = tuple(item.output for item in now.items)
         delivered = releases.Delivered(envelope, seal.fingerprint(payload), leaving, at)
         return [Happened(release, delivered), *(Happened(output, outputs.Released(release)) for output in leaving)]

@@ -37,6 +37,7 @@ MANIFEST, RECEIPT = "manifest.json", "receipt.json"
 MOST_FILES: Final = 50
 MOST_SUBMISSIONS: Final = 200  # folders looked at in one tunnel
 LARGEST_MANIFEST: Final = 256 * 1024
+LONGEST_ENTRY: Final = 32 * 1024  # of the manifest, about one file
 LARGEST_FILE: Final = 50 * 1024 * 1024
 LARGEST_SUBMISSION: Final = 200 * 1024 * 1024
 log = logging.getLogger("sulku.gateway")
@@ -108,7 +109,7 @@ class Outbox:
         for file in names:
             data = await self._fetch(tunnel, name, file, min(LARGEST_FILE, left))
             left -= len(data)
-            query = urlencode({"tunnel": tunnel.id, "name": file, "submission": name})
+            query = urlencode({"tunnel": tunnel.id, "name": file, "submission": name, **_declared(manifest, file)})
             frozen = await self._broker.post(f"/internal/gate/outputs?{query}", data, patience=60.0)
             outputs.append({"name": file, "output": frozen["output"]})
         question = {"tunnel": tunnel.id, "submission": name, "manifest": manifest, "outputs": outputs}
@@ -141,6 +142,14 @@ class Outbox:
         if len(data) > most:
             raise UnsafeFileError(f"{file} is larger than what may be submitted")
         return data
+
+
+def _declared(manifest: dict[str, Any], file: str) -> dict[str, str]:
+    """Return what the manifest says of one file, for the query that brings it; nothing if that is too much to say."""
+    listed = manifest.get("files")
+    entries = [one for one in listed if isinstance(one, dict) and one.get("name") == file] if isinstance(listed, list) else []
+    said = orjson.dumps({"files": entries[:1]}).decode() if entries else ""
+    return {"manifest": said} if 0 < len(said) <= LONGEST_ENTRY else {}
 
 
 def _require_fit(files: dict[str, str], names: list[str]) -> None:

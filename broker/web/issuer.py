@@ -1,307 +1,29 @@
-"""The development issuer: a small OpenID Connect issuer that proves nothing, says so on every page, and never runs in production.
-
-Code flow with PKCE (S256 only), device authorisation grant (RFC 8628), discovery, keys, user info and end of session; all
-state is in memory and the signing key is drawn at the start, so a restart signs everybody out.
-"""
+"""The development issuer: a small OpenID Connect issuer that proves nothing, says so on every page, and never runs in production."""
 
 from __future__ import annotations
 
-import hmac
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader
-from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from broker.adapters.oidc import challenge
-from broker.settings import Mode, Settings
+from broker.settings import Settings
 from broker.web.headers import Guard, SecurityHeaders
-from sulku import ids
-from sulku.crypto import seal
-from sulku.errors import ConfigurationError
+from broker.web.issuing import GrantRefusedError, Issuer, StandIn
 from sulku.ports import Clock
 
-CODE_LIFE: Final = 60  # seconds
-DEVICE_LIFE: Final = 600
-TOKEN_LIFE: Final = 8 * 3600
-INTERVAL: Final = 2  # seconds between two polls of a device
-MOST_PENDING: Final = 1000  # sign-ins under way; the oldest give way
-_LOOPBACK: Final = re.compile(r"http://127\.0\.0\.1:\d{1,5}/callback")  # any port: RFC 8252 section 7.3
-_SAID: Final = ("client_id", "redirect_uri", "state", "nonce", "code_challenge")
-_PAGES: Final = Environment(loader=FileSystemLoader(Path(__file__).parent / "issuer_pages"), autoescape=True)
-
-
-@dataclass(frozen=True, slots=True)
-class StandIn:
-    """A development person, one button: what the tokens will claim of them."""
-
-    sub: str
-    name: str
-    email: str
-    organisation: str = ""
-    groups: tuple[str, ...] = ()
-    note: str = ""  # what the button says besides the name, such as their role
-
-
-@dataclass(frozen=True, slots=True)
-class _Code:
-    """A code that was given out: to which client, for whom, with which challenge, and until when (seconds)."""
-
-    asked: Mapping[str, str]
-    person: StandIn
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Device:
-    """A device that waits: ``person`` once somebody chose, ``refused`` if they said no."""
-
-    client: str
-    user_code: str
-    until: float
-    person: StandIn | None = None
-    refused: bool = False
-    polled: float = 0.0
-
-
-class _RefusedError(Exception):
-    """The protocol's own kind of no; ``code`` is one of RFC 6749's or RFC 8628's."""
-
-    def __init__(self, code: str, text: str = "") -> None:
-        super().__init__(text or code)
-        self.code = code
-
-
-class Issuer:
-    """Everything that the issuer remembers and can say."""
-
-    def __init__(self, settings: Settings, people: Callable[[], Iterable[StandIn]], clock: Clock) -> None:
-        """Draw a key.
-
-        Raises:
-            ConfigurationError: This is production, where nobody is let in by a button.
-        """
-        if settings.mode is Mode.PRODUCTION:
-            raise ConfigurationError("the development issuer does not run in production; name a real one as `issuer`")
-        self.address = settings.issuer.rstrip("/")
-        self.settings = settings
-        self.people = people
-        self._clock = clock
-        self._key = ECKey.generate_key("P-256", parameters={"use": "sig", "alg": "ES256"})
-        self._key.ensure_kid()
-        self._codes: dict[str, _Code] = {}
-        self._devices: dict[str, _Device] = {}
-
-    def now(self) -> float:
-        """Return seconds since 1970."""
-        return self._clock.now().timestamp()
-
-    def person(self, sub: str) -> StandIn:
-        """Return a development person.
-
-        Raises:
-            _RefusedError: There is no such person.
-        """
-        for person in self.people():
-            if person.sub == sub:
-                return person
-        raise _RefusedError("access_denied", "There is no such development person.")
-
-    def discovery(self) -> dict[str, Any]:
-        """Return what the issuer publishes of itself."""
-        at = self.address
-        return {
-            "issuer": at,
-            "authorization_endpoint": f"{at}/authorize",
-            "token_endpoint": f"{at}/token",
-            "device_authorization_endpoint": f"{at}/device_authorization",
-            "userinfo_endpoint": f"{at}/userinfo",
-            "jwks_uri": f"{at}/keys",
-            "end_session_endpoint": f"{at}/end",
-            "response_types_supported": ["code"],
-            "grant_types_supported": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-            "code_challenge_methods_supported": ["S256"],
-            "token_endpoint_auth_methods_supported": ["none"],
-            "scopes_supported": ["openid", "profile", "email"],
-            "authorization_response_iss_parameter_supported": True,
-        }
-
-    def keys(self) -> dict[str, Any]:
-        """Return the public keys."""
-        return dict(KeySet([self._key]).as_dict(private=False))
-
-    def check(self, asked: Mapping[str, str]) -> dict[str, str]:
-        """Return the part of an authorisation request that counts.
-
-        Raises:
-            _RefusedError: An unknown client or address (never redirected to), or not code with PKCE.
-        """
-        client, back = asked.get("client_id", ""), asked.get("redirect_uri", "")
-        known = {self.settings.client_id: {f"{self.settings.url.rstrip('/')}/signed-in"}, self.settings.cli_client_id: set()}
-        if client not in known:
-            raise _RefusedError("invalid_client", "This client is not known here.")
-        loopback = client == self.settings.cli_client_id and _LOOPBACK.fullmatch(back)
-        if back not in known[client] and not loopback:
-            raise _RefusedError("invalid_request", "This client has no such address to come back to.")
-        if asked.get("response_type") != "code" or asked.get("code_challenge_method") != "S256":
-            raise _RefusedError("invalid_request", "Only the code flow with PKCE (S256) is spoken here.")
-        if not re.fullmatch(r"[A-Za-z0-9_-]{43}", asked.get("code_challenge", "")) or len(asked.get("state", "")) > 500:
-            raise _RefusedError("invalid_request", "The code challenge is not one of S256.")
-        return {name: asked.get(name, "")[:500] for name in _SAID}
-
-    def grant(self, asked: Mapping[str, str], sub: str) -> str:
-        """Return the address to send the browser back to, with a code for ``sub``; an empty ``sub`` is a refusal."""
-        asked = self.check({**asked, "response_type": "code", "code_challenge_method": "S256"})
-        answer = {"state": asked["state"], "iss": self.address}
-        if not sub:
-            return f"{asked['redirect_uri']}?{urlencode({**answer, 'error': 'access_denied'})}"
-        code = seal.token()
-        _keep(self._codes, code, _Code(asked, self.person(sub), self.now() + CODE_LIFE))
-        return f"{asked['redirect_uri']}?{urlencode({**answer, 'code': code})}"
-
-    def redeem(self, form: Mapping[str, str]) -> dict[str, Any]:
-        """Return the tokens for a code, once.
-
-        Raises:
-            _RefusedError: Unknown, used or old, for another client or address, or without its verifier.
-        """
-        given = self._codes.pop(form.get("code", ""), None)
-        if given is None or given.until < self.now():
-            raise _RefusedError("invalid_grant")
-        same = form.get("client_id") == given.asked["client_id"] and form.get("redirect_uri") == given.asked["redirect_uri"]
-        if not same or not hmac.compare_digest(challenge(form.get("code_verifier", "")), given.asked["code_challenge"]):
-            raise _RefusedError("invalid_grant")
-        return self.tokens(given.person, given.asked["client_id"], given.asked["nonce"])
-
-    def begin_device(self, client: str) -> dict[str, Any]:
-        """Return the codes for a device that has no browser.
-
-        Raises:
-            _RefusedError: Only the command line may.
-        """
-        if client != self.settings.cli_client_id:
-            raise _RefusedError("unauthorized_client")
-        device_code = seal.token()
-        letters = ids.new("dec")[4:12].upper()  # 40 random bits in an alphabet that is read out loud without mistakes
-        user_code = f"{letters[:4]}-{letters[4:]}"
-        _keep(self._devices, device_code, _Device(client, user_code, self.now() + DEVICE_LIFE))
-        at = f"{self.address}/device"
-        return {
-            "device_code": device_code,
-            "user_code": user_code,
-            "verification_uri": at,
-            "verification_uri_complete": f"{at}?{urlencode({'user_code': user_code})}",
-            "expires_in": DEVICE_LIFE,
-            "interval": INTERVAL,
-        }
-
-    def waiting(self, user_code: str) -> str:
-        """Return the device code that ``user_code`` stands for.
-
-        Raises:
-            _RefusedError: No device waits under it.
-        """
-        wanted = user_code.strip().upper()
-        for code, device in self._devices.items():
-            if device.user_code == wanted and device.until >= self.now() and device.person is None and not device.refused:
-                return code
-        raise _RefusedError("invalid_grant", "No device waits under this code. It may have expired: start again.")
-
-    def choose(self, user_code: str, sub: str) -> None:
-        """Let the device under ``user_code`` in as ``sub``; an empty ``sub`` refuses it."""
-        code = self.waiting(user_code)
-        person = self.person(sub) if sub else None
-        self._devices[code] = replace(self._devices[code], person=person, refused=person is None)
-
-    def poll(self, form: Mapping[str, str]) -> dict[str, Any]:
-        """Return the tokens for a device once somebody chose.
-
-        Raises:
-            _RefusedError: ``authorization_pending``, ``slow_down``, ``expired_token`` or ``access_denied`` (RFC 8628 section 3.5).
-        """
-        code, now = form.get("device_code", ""), self.now()
-        device = self._devices.get(code)
-        if device is None or form.get("client_id") != device.client:
-            raise _RefusedError("invalid_grant")
-        if device.until < now:
-            raise _RefusedError("expired_token")
-        if device.refused:
-            raise _RefusedError("access_denied")
-        if device.person is None:
-            self._devices[code] = replace(device, polled=now)
-            raise _RefusedError("slow_down" if now - device.polled < INTERVAL / 2 else "authorization_pending")
-        del self._devices[code]
-        return self.tokens(device.person, device.client, "")
-
-    def tokens(self, person: StandIn, client: str, nonce: str) -> dict[str, Any]:
-        """Return an id token for ``client`` and an access token for the API."""
-        now = int(self.now())
-        claims = {
-            "iss": self.address,
-            "sub": person.sub,
-            "iat": now,
-            "exp": now + TOKEN_LIFE,
-            "auth_time": now,
-            "amr": ["pwd", "otp"],  # what a real issuer would say of two factors; here it is only said
-            **_about(person),
-        }
-        access = {**claims, "aud": self.settings.audience, "client_id": client, "jti": seal.token(16)}
-        identity = {**claims, "aud": client, **({"nonce": nonce} if nonce else {})}
-        return {
-            "token_type": "Bearer",
-            "expires_in": TOKEN_LIFE,
-            "access_token": self._signed(access, "at+jwt"),
-            "id_token": self._signed(identity, "JWT"),
-        }
-
-    def _signed(self, claims: dict[str, Any], kind: str) -> str:
-        return jwt.encode({"alg": "ES256", "kid": self._key.kid, "typ": kind}, claims, self._key)
-
-    def user_info(self, token: str) -> dict[str, Any]:
-        """Return what the access token says of its person.
-
-        Raises:
-            _RefusedError: It is not one of ours.
-        """
-        try:
-            claims = jwt.decode(token, self._key, algorithms=["ES256"]).claims
-        except ValueError as error:  # every error of the library is one
-            raise _RefusedError("invalid_token") from error
-        if claims.get("aud") != self.settings.audience or claims.get("exp", 0) < self.now():
-            raise _RefusedError("invalid_token")
-        return {"sub": claims["sub"], **_about(self.person(claims["sub"]))}
-
-
-def _about(person: StandIn) -> dict[str, Any]:
-    return {
-        "name": person.name,
-        "email": person.email,
-        "email_verified": True,
-        "organisation": person.organisation,
-        "groups": list(person.groups),
-    }
-
-
-def _keep(table: dict[str, Any], key: str, value: Any) -> None:
-    while len(table) >= MOST_PENDING:
-        del table[next(iter(table))]
-    table[key] = value
-
-
-def _page(name: str, status: int = 200, **context: Any) -> HTMLResponse:
-    return HTMLResponse(_PAGES.get_template(name).render(context), status)
+MOST_BODY: Final = 64 * 1024  # bytes
+_FOLDER: Final = Path(__file__).parent / "issuer_pages"
+_PAGES: Final = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True)
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_FOR_PROGRAMS: Final = frozenset({"/token", "/device_authorization", "/userinfo"})
 
 
 def create_issuer(settings: Settings, people: Callable[[], Iterable[StandIn]], clock: Clock) -> Guard:
@@ -314,84 +36,111 @@ def create_issuer(settings: Settings, people: Callable[[], Iterable[StandIn]], c
         ConfigurationError: In production.
     """
     issuer = Issuer(settings, people, clock)
+    doors = _Doors(issuer)
+    routes = [
+        Route("/", doors.nothing),
+        Route("/.well-known/openid-configuration", doors.discovery),
+        Route("/keys", doors.keys),
+        Route("/style.css", doors.style),
+        Route("/authorize", doors.authorize),
+        Route("/authorize", doors.authorized, methods=["POST"]),
+        Route("/device", doors.device),
+        Route("/device", doors.device_chosen, methods=["POST"]),
+        Route("/device_authorization", doors.device_authorization, methods=["POST"]),
+        Route("/token", doors.token, methods=["POST"]),
+        Route("/userinfo", doors.user_info),
+        Route("/end", doors.end),
+    ]
+    app = Starlette(routes=routes, exception_handlers={GrantRefusedError: _refused})
+    framed = SecurityHeaders(app, form_action=(settings.url.rstrip("/"), "http://127.0.0.1:*"))
+    return Guard(framed, most=MOST_BODY, origin=issuer.address)
 
-    async def discovery(_: Request) -> Response:
-        return JSONResponse(issuer.discovery())
 
-    async def keys(_: Request) -> Response:
-        return JSONResponse(issuer.keys())
+class _Doors:
+    """The issuer's addresses."""
 
-    async def style(_: Request) -> Response:
-        return Response((Path(__file__).parent / "issuer_pages" / "style.css").read_bytes(), media_type="text/css")
+    def __init__(self, issuer: Issuer) -> None:
+        self.issuer = issuer
 
-    async def authorize(request: Request) -> Response:
-        if request.method == "POST":
-            form = _texts(await request.form())
-            return RedirectResponse(await run_in_threadpool(issuer.grant, form, form.get("sub", "")), 303)
-        asked = issuer.check(request.query_params)
+    async def nothing(self, _: Request) -> Response:
+        return _page("done.html", let_in=None)
+
+    async def discovery(self, _: Request) -> Response:
+        return JSONResponse(self.issuer.discovery())
+
+    async def keys(self, _: Request) -> Response:
+        return JSONResponse(self.issuer.keys())
+
+    async def style(self, _: Request) -> Response:
+        return Response((_FOLDER / "style.css").read_bytes(), media_type="text/css")
+
+    async def authorize(self, request: Request) -> Response:
+        asked = self.issuer.check(request.query_params)
         if request.query_params.get("prompt") == "none":
-            answer = {"error": "login_required", "state": asked["state"], "iss": issuer.address}
+            answer = {"error": "login_required", "state": asked["state"], "iss": self.issuer.address}
             return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(answer)}", 303)
-        everyone = await run_in_threadpool(lambda: list(people()))
-        return _page("choose.html", people=everyone, kept=asked, action="/authorize", to=urlsplit(asked["redirect_uri"]).netloc)
+        return await self._choose("/authorize", urlsplit(asked["redirect_uri"]).netloc, asked)
 
-    async def device(request: Request) -> Response:
-        if request.method == "POST":
-            form = _texts(await request.form())
-            await run_in_threadpool(issuer.choose, form.get("user_code", ""), form.get("sub", ""))
-            return _page("done.html", let_in=bool(form.get("sub")))
+    async def authorized(self, request: Request) -> Response:
+        form = await _form(request)
+        return RedirectResponse(await run_in_threadpool(self.issuer.grant, form, form.get("sub", "")), 303)
+
+    async def device(self, request: Request) -> Response:
         code = request.query_params.get("user_code", "")
         if not code:
             return _page("code.html")
-        issuer.waiting(code)
-        everyone = await run_in_threadpool(lambda: list(people()))
-        return _page("choose.html", people=everyone, kept={"user_code": code}, action="/device", to="the command line", code=code)
+        self.issuer.waiting(code)
+        return await self._choose("/device", "the command line", {"user_code": code}, code)
 
-    async def device_authorization(request: Request) -> Response:
-        return JSONResponse(issuer.begin_device(_texts(await request.form()).get("client_id", "")), headers=_NO_STORE)
+    async def device_chosen(self, request: Request) -> Response:
+        form = await _form(request)
+        await run_in_threadpool(self.issuer.choose, form.get("user_code", ""), form.get("sub", ""))
+        return _page("done.html", let_in=bool(form.get("sub")))
 
-    async def token(request: Request) -> Response:
-        form = _texts(await request.form())
-        grants = {"authorization_code": issuer.redeem, "urn:ietf:params:oauth:grant-type:device_code": issuer.poll}
-        if form.get("grant_type") not in grants:
-            raise _RefusedError("unsupported_grant_type")
-        return JSONResponse(grants[form["grant_type"]](form), headers=_NO_STORE)
+    async def _choose(self, action: str, to: str, kept: Mapping[str, str], code: str = "") -> Response:
+        everyone = await run_in_threadpool(lambda: list(self.issuer.people()))
+        return _page("choose.html", people=everyone, kept=kept, action=action, to=to, code=code)
 
-    async def user_info(request: Request) -> Response:
+    async def device_authorization(self, request: Request) -> Response:
+        form = await _form(request)
+        return JSONResponse(self.issuer.begin_device(form.get("client_id", "")), headers=_NO_STORE)
+
+    async def token(self, request: Request) -> Response:
+        form = await _form(request)
+        grants = {
+            "authorization_code": self.issuer.redeem,
+            "urn:ietf:params:oauth:grant-type:device_code": self.issuer.poll,
+        }
+        grant = grants.get(form.get("grant_type", ""))
+        if grant is None:
+            raise GrantRefusedError("unsupported_grant_type")
+        return JSONResponse(grant(form), headers=_NO_STORE)
+
+    async def user_info(self, request: Request) -> Response:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        return JSONResponse(await run_in_threadpool(issuer.user_info, given if scheme.lower() == "bearer" else ""))
+        return JSONResponse(await run_in_threadpool(self.issuer.user_info, given if scheme.lower() == "bearer" else ""))
 
-    async def end(request: Request) -> Response:
+    async def end(self, request: Request) -> Response:
         back = request.query_params.get("post_logout_redirect_uri", "")
-        home = settings.url.rstrip("/")
+        home = self.issuer.settings.url.rstrip("/")
         if back == home or back.startswith(home + "/"):
             return RedirectResponse(back, 303)
         return _page("done.html", let_in=None)
 
-    async def refused(request: Request, error: Exception) -> Response:
-        code = error.code if isinstance(error, _RefusedError) else "server_error"
-        if request.url.path in {"/token", "/device_authorization", "/userinfo"}:
-            return JSONResponse({"error": code}, 401 if code == "invalid_token" else 400, headers=_NO_STORE)
-        return _page("refused.html", 400, text=str(error))
 
-    routes = [
-        Route("/", lambda _: _page("done.html", let_in=None)),
-        Route("/.well-known/openid-configuration", discovery),
-        Route("/keys", keys),
-        Route("/style.css", style),
-        Route("/authorize", authorize, methods=["GET", "POST"]),
-        Route("/device", device, methods=["GET", "POST"]),
-        Route("/device_authorization", device_authorization, methods=["POST"]),
-        Route("/token", token, methods=["POST"]),
-        Route("/userinfo", user_info),
-        Route("/end", end),
-    ]
-    app = Starlette(routes=routes, exception_handlers={_RefusedError: refused})
-    return Guard(SecurityHeaders(app, form_action=(settings.url.rstrip("/"), "http://127.0.0.1:*")), most=64 * 1024, origin=issuer.address)
+async def _refused(request: Request, error: Exception) -> Response:
+    code = error.code if isinstance(error, GrantRefusedError) else "server_error"
+    if request.url.path in _FOR_PROGRAMS:
+        return JSONResponse({"error": code}, 401 if code == "invalid_token" else 400, headers=_NO_STORE)
+    return _page("refused.html", 400, text=str(error))
 
 
-_NO_STORE: Final = {"Cache-Control": "no-store"}
+def _page(name: str, status: int = 200, **context: Any) -> HTMLResponse:
+    return HTMLResponse(_PAGES.get_template(name).render(context), status)
 
 
-def _texts(form: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+async def _form(request: Request) -> dict[str, str]:
+    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+
+
+__all__ = ["StandIn", "create_issuer"]

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from broker.flows import outputs, permits, releases, tunnels
 from broker.flows.effects import effects_of
 from sulku.clearance import mandate
 from sulku.codec import Plain
-from sulku.errors import GateUnavailableError, HubUnavailableError, RefusalError, StoreUnavailableError
+from sulku.errors import GateUnavailableError, HubUnavailableError, RefusalError, StaleError, StoreUnavailableError
 from sulku.people import service
 from sulku.plan import EndRecord
 from sulku.ports import Effect, Gate, Hub, Inspector, Ports, Workspaces
-from sulku.tunnels import Cause, State, Tunnel, close
+from sulku.tunnels import LIVE, Cause, State, Tunnel, close
 
 SEAL_EVERY: Final = 10  # sweeps between two checkpoints of the ledger
+PATIENCE: Final = 3  # sweeps that the worker has for ending a tunnel; then the clock does it
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Everything outside the database that effects reach."""
+    """Everything outside the database that effects reach.
+
+    Attributes:
+        wipe: Destroys the homes that were kept under a permit; may be repeated.
+    """
 
     hub: Hub
     gate: Gate
@@ -30,6 +36,7 @@ class Neighbours:
     inspector: Inspector
     profiles: Mapping[str, Mapping[str, Plain]]
     tell: Callable[[str, str, str], None]
+    wipe: Callable[[str], None]
 
 
 def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], None]]:
@@ -41,7 +48,7 @@ def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], No
         "compare-release": lambda effect: compare_release(ports, world, effect),
         "deliver-release": lambda effect: void(releases.deliver(ports, effect.target)),
         "end-person": lambda effect: end_person(ports, effect),
-        "end-permit": lambda effect: permits.finish_tunnels(ports, effect.target, service("worker")),
+        "end-permit": lambda effect: end_permit(ports, world, effect),
         "notify": lambda effect: world.tell(effect.body["to"], effect.body["what"], effect.target),
     }
 
@@ -51,15 +58,31 @@ def void(_: object) -> None:
 
 
 def open_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
-    """Have the hub spawn the workspace, which asks us back to furnish it; then people may enter."""
+    """Have the hub spawn the workspace, which asks us back to furnish it; then people may enter.
+
+    If the tunnel has ended meanwhile, what an interrupted opening may have left of it is destroyed.
+    """
     tunnel: Tunnel = ports.store.peek([effect.target])[effect.target]
+    if tunnel.state not in LIVE:
+        abandon(world, tunnel)
     if tunnel.epoch != effect.epoch or tunnel.state not in {State.REQUESTED, State.PROVED}:
         return
     try:
         world.hub.start(tunnel)
         tunnels.opened(ports, tunnel.id)
+    except StaleError:
+        raise  # somebody acted meanwhile: the outbox has it looked at again
     except (HubUnavailableError, RefusalError):
+        if ports.store.peek([tunnel.id])[tunnel.id].state is State.OPEN:
+            return  # another worker did it, when our lease was over
         tunnels.finish(ports, tunnel.id, Cause.FAILED, tunnels.WORKER)
+        abandon(world, tunnel)
+
+
+def abandon(world: Neighbours, tunnel: Tunnel) -> None:
+    """Destroy what an opening left of a tunnel that is over: it may have ended before its workspace began. May be repeated."""
+    destroy(world, tunnel.id)
+    world.hub.stop(tunnel)
 
 
 def close_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
@@ -68,13 +91,34 @@ def close_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
     A hub or a gateway that is away does not keep a workspace alive; the hub is asked again when it is back.
     """
     tunnel: Tunnel = ports.store.peek([effect.target])[effect.target]
-    if tunnel.state is not State.CLOSING:
-        return
+    end_workspace(ports, world, tunnel)
+    wipe_homes(ports, world, tunnel.permit)
+    world.hub.stop(tunnel)
+
+
+def end_workspace(ports: Ports, world: Neighbours, tunnel: Tunnel) -> None:
+    """Cut the sockets and kill the workspace of a tunnel that is ending, and record what is left; may be repeated."""
     with contextlib.suppress(GateUnavailableError):
         world.gate.cut(tunnel.id, tunnel.cause.value if tunnel.cause else "closed")
-    found = world.workspaces.stop(tunnel.id) if world.workspaces.status(tunnel.id) is not None else None
-    tunnels.ended(ports, tunnel.id, found)
-    world.hub.stop(tunnel)
+    tunnels.ended(ports, tunnel.id, destroy(world, tunnel.id))
+
+
+def destroy(world: Neighbours, tunnel: str) -> EndRecord | None:
+    """Kill what runs of ``tunnel`` and return what was found; ``None`` if it never ran here. May be repeated."""
+    return world.workspaces.stop(tunnel) if world.workspaces.status(tunnel) is not None else None
+
+
+def end_permit(ports: Ports, world: Neighbours, effect: Effect) -> None:
+    """End every live tunnel under a permit that was suspended or has ended, and then what people kept in them."""
+    permits.finish_tunnels(ports, effect.target, service("worker"))
+    wipe_homes(ports, world, effect.target)
+
+
+def wipe_homes(ports: Ports, world: Neighbours, permit: str) -> None:
+    """Destroy the homes of a permit that has ended for good; nothing while a tunnel under it has not: its end comes back here."""
+    if permits.over(ports, permit):
+        world.wipe(permit)
+        permits.wiped(ports, permit)
 
 
 def inspect_output(ports: Ports, world: Neighbours, effect: Effect) -> None:
@@ -105,6 +149,8 @@ class Watch:
     world: Neighbours
     seal: Callable[[], object]
     _live: list[Tunnel] = field(default_factory=list)
+    _spooled: set[str] = field(default_factory=set)  # tunnels that were ended while the database was away
+    _closing: dict[str, int] = field(default_factory=dict)  # sweeps for which each has been ending
     _ticks: int = 0
 
     def tick(self) -> None:
@@ -114,12 +160,16 @@ class Watch:
             StoreUnavailableError: The database is away; what was live and is overdue has been ended all the same.
         """
         try:
-            self.ports.store.replay(self.ports.clock.now(), effects_of)
-            sweep(self.ports, self.world)
-            self._live = tunnels.live(self.ports)
+            self._live = tunnels.live(self.ports)  # first: a database may be read and yet not be written
+            try:
+                self.ports.store.replay(self.ports.clock.now(), effects_of)
+            finally:  # whatever is wrong with the spool, tunnels end
+                sweep(self.ports, self.world)
+            self._end_left()
         except StoreUnavailableError:
             self._end_unseen()
             raise
+        self._spooled.clear()
         self._ticks += 1
         if self._ticks % SEAL_EVERY == 0:
             self.seal()
@@ -127,23 +177,47 @@ class Watch:
     def _end_unseen(self) -> None:
         """End overdue tunnels that were live when the database was last seen; the records wait in the spool."""
         now = self.ports.clock.now()
-        for tunnel in [one for one in self._live if one.deadline is not None and now >= one.deadline]:
-            with contextlib.suppress(GateUnavailableError):
-                self.world.gate.cut(tunnel.id, Cause.DEADLINE.value)
-            self.world.workspaces.stop(tunnel.id)
-            authority = mandate(tunnel.id, tunnel.opened_by, tunnels.CLOCK, "tunnel.deadline")
-            self.ports.store.spool(authority, list(close(tunnel, Cause.DEADLINE, now)), now)
-            self._live.remove(tunnel)
+        over = [one for one in self._live if one.deadline is not None and now >= one.deadline]
+        each([one for one in over if one.id not in self._spooled], lambda one: self._end_one(one, now))
+
+    def _end_one(self, tunnel: Tunnel, now: datetime) -> None:
+        with contextlib.suppress(GateUnavailableError):
+            self.world.gate.cut(tunnel.id, Cause.DEADLINE.value)
+        destroy(self.world, tunnel.id)
+        authority = mandate(tunnel.id, tunnel.opened_by, tunnels.CLOCK, "tunnel.deadline")
+        self.ports.store.spool(authority, list(close(tunnel, Cause.DEADLINE, now)), now)
+        self._spooled.add(tunnel.id)
+
+    def _end_left(self) -> None:
+        """End the workspaces that the worker leaves alive: it may be dead, or its clock may have jumped back."""
+        closing: list[Tunnel] = self.ports.store.find("tun", state=State.CLOSING.value)
+        self._closing = {one.id: self._closing.get(one.id, 0) + 1 for one in closing}
+        each([one for one in closing if self._closing[one.id] > PATIENCE], lambda one: end_workspace(self.ports, self.world, one))
+
+
+def each(things: Iterable[Any], do: Callable[[Any], object]) -> None:
+    """Do it for each of ``things``, the others also when one fails; raise the first failure afterwards."""
+    failures = []
+    for one in things:
+        try:
+            do(one)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next tunnel must end
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def sweep(ports: Ports, world: Neighbours) -> None:
     """End what is past its time, and take in what ended by another clock."""
     tunnels.sweep(ports)
     now = ports.clock.now()
-    for permit in ports.store.find("per", state=["active", "suspended"]):
-        if now >= permit.paper.ends:
-            permits.expire(ports, permit)
-    for tunnel in tunnels.live(ports):
-        found = world.workspaces.status(tunnel.id)
-        if isinstance(found, EndRecord) or (found is None and tunnel.state is not State.REQUESTED):
-            tunnels.ended(ports, tunnel.id, found)
+    ending = [one for one in ports.store.find("per", state=["active", "suspended"]) if now >= one.paper.ends]
+    each(ending, lambda permit: permits.expire(ports, permit))
+    each(tunnels.live(ports), lambda tunnel: take_in(ports, world, tunnel))
+
+
+def take_in(ports: Ports, world: Neighbours, tunnel: Tunnel) -> None:
+    """Record the end of a live tunnel whose workspace another clock has ended."""
+    found = world.workspaces.status(tunnel.id)
+    if isinstance(found, EndRecord) or (found is None and tunnel.state is not State.REQUESTED):
+        tunnels.ended(ports, tunnel.id, found)

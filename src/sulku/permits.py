@@ -16,8 +16,6 @@ from sulku.forms import Wanted
 from sulku.machine import Machine
 
 SCHEMA: Final = "sulku-permit/1"
-PAYLOAD_TYPE: Final = "application/vnd.sulku.permit+json"
-STATUS_TYPE: Final = "application/vnd.sulku.permit-status+json"
 
 
 class State(StrEnum):
@@ -29,6 +27,9 @@ class State(StrEnum):
     REVOKED = "revoked"
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
+
+
+OVER: Final = frozenset({State.REVOKED, State.EXPIRED})  # for good; after a supersession, work goes on under the next permit
 
 
 class Move(StrEnum):
@@ -186,6 +187,14 @@ class Expired(Event):
     at: datetime
 
 
+@event("permit.homes-wiped", ending=True, stateless=True)
+@dataclass(frozen=True, slots=True)
+class HomesWiped(Event):
+    """What people had kept in their tunnels under it was destroyed, after the last of those had ended."""
+
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Suspend:
     """Stop all work under a permit for now."""
@@ -213,9 +222,9 @@ Command = Suspend | Resume | Revoke
 
 
 def write(
-    application: Application, permit: str, datasets: dict[str, Dataset], approved_by: tuple[str, ...], *, at: datetime, checkpoint: str
+    application: Application, permit: str, datasets: dict[str, Dataset], approved_by: tuple[str, ...], *, at: datetime, checkpoint: str, profile: str = "default"
 ) -> Document:
-    """Write the paper that an approved application gives. Limits and profile follow the most sensitive dataset.
+    """Write the paper that an approved application gives, with the standard limits and disclosure ``profile``.
 
     Raises:
         NotFoundError: A dataset version is gone.
@@ -236,7 +245,7 @@ def write(
         starts=_midnight(form.starts),
         ends=_midnight(form.ends) + timedelta(days=1),
         limits=Limits(),
-        profile="default",
+        profile=profile,
         approved_by=approved_by,
         issued=at,
         checkpoint=checkpoint,

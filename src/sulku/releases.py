@@ -16,7 +16,6 @@ from sulku.texts import clean
 __all__ = ["Item", "Mark", "Reason", "Review", "Verdict", "digest"]  # a release is read together with its reviews
 
 QUORUM: Final = 2  # independent reviewers
-PAYLOAD_TYPE: Final = "application/vnd.sulku.release+json"
 SCHEMA: Final = "sulku-release/1"
 
 

@@ -93,7 +93,7 @@ def verify_ledger(
         raise NotFoundError(f"there is no file {str(bundle)!r} that can be read") from None
 
 
-def verify_permit(envelope: bytes, ring: Keyring, *, signed_at: str = "issued_at") -> Paper:
+def verify_permit(envelope: bytes, ring: Keyring, *, signed_at: str = "issued") -> Paper:
     """Check a permit that stands alone. Says who signed it, not whether it has since been suspended.
 
     Args:
@@ -109,7 +109,7 @@ def verify_permit(envelope: bytes, ring: Keyring, *, signed_at: str = "issued_at
 
 
 def verify_release(
-    envelope: bytes, ring: Keyring, files: Sequence[Path] = (), *, signed_at: str = "released_at"
+    envelope: bytes, ring: Keyring, files: Sequence[Path] = (), *, signed_at: str = "delivered"
 ) -> Paper:
     """Check a release's manifest, and that it holds the SHA-256 of each of ``files``.
 

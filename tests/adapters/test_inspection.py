@@ -376,7 +376,7 @@ attempt("home", lambda: os.listdir("/home"))
 attempt("write", lambda: open("/app/x", "w"))
 attempt("tmp", lambda: open("/tmp/x", "w"))
 attempt("usr", lambda: open("/usr/x", "w"))
-attempt("code", lambda: open("/app/sulku/errors.py", "a"))
+attempt("code", lambda: open("/app/sulku/ids.py", "a"))
 attempt("signal", lambda: os.kill(int(PARENT), 0))
 attempt("root", lambda: os.setuid(0))
 tries["environment"] = "open" if "HOME" in os.environ or "PATH_SECRET" in os.environ else "shut"

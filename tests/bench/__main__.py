@@ -18,7 +18,7 @@ from tests.bench import changes, ending, figures, kernel, ledger, opening, polic
 from tests.bench.figures import Row
 from tests.bench.site import Site
 
-out = Console(width=None if sys.stdout.isatty() else 190, highlight=False)
+out = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
 WHAT: dict[str, Callable[[Site], Iterator[Row]]] = {
     "policy": lambda _: policy.run(),
     "change": lambda _: changes.run(),

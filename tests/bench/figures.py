@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,11 @@ class Samples:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     def __str__(self) -> str:
-        shown = [written(value, self.unit) for value in (self.median, min(self.values), max(self.values))]
-        return f"{shown[0]} ({shown[1]}–{shown[2]}, n={len(self.values)})"
+        if len(self.values) == 1:
+            return written(self.median, self.unit)
+        scale, unit = (1000, "ms") if self.unit == "s" and self.median < 1 else (1, self.unit)
+        middle, least, most = (_digits(value * scale) for value in (self.median, min(self.values), max(self.values)))
+        return f"{middle} {unit} ({least}–{most})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +56,19 @@ def written(value: float, unit: str) -> str:
     """Return a number with its unit, with three digits that matter."""
     if unit == "s" and value < 1:
         value, unit = value * 1000, "ms"
+    return f"{_digits(value)} {unit}".strip()
+
+
+def _digits(value: float) -> str:
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
-    return f"{value:,.{digits}f} {unit}".strip()
+    return f"{value:,.{digits}f}"
 
 
-def timed(do: Callable[[], object]) -> float:
-    """Return how many seconds ``do`` took on the wall."""
+def timed(do: Callable[[], T]) -> tuple[T, float]:
+    """Return what ``do`` returned, and how many seconds it took on the wall."""
     began = time.perf_counter()
-    do()
-    return time.perf_counter() - began
+    found = do()
+    return found, time.perf_counter() - began
 
 
 def both(do: Callable[[], object]) -> tuple[float, float]:
@@ -79,8 +89,17 @@ def fsync(folder: Path, times: int = 200) -> Samples:
     with tempfile.TemporaryFile(dir=folder) as file:
         for _ in range(times):
             os.write(file.fileno(), bytes(4096))
-            found.append(timed(lambda: os.fsync(file.fileno())))
+            found.append(timed(lambda: os.fsync(file.fileno()))[1])
     return Samples(tuple(found))
+
+
+def spent(*processes: int) -> float:
+    """Return the processor time, in seconds, that processes and their ended children have used."""
+    ticks = 0
+    for process in processes:
+        after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(int(one) for one in after_name[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> str:

@@ -14,13 +14,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from jupyterhub.proxy import Proxy
 
 from broker.adapters.hub import JupyterHub
 from broker.settings import Settings
 from sulku import ids
+from tests.bench.figures import spent
 from tests.stories.installation import free_port
 
 HERE = Path(__file__).parent
@@ -31,7 +32,7 @@ class NoProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
     """A proxy that costs nothing: it remembers routes in the hub's own process. The plain hub's best case."""
 
     should_start = False
-    routes: dict[str, dict[str, Any]] = {}
+    routes: ClassVar[dict[str, dict[str, Any]]] = {}
 
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
         self.routes[routespec] = {"routespec": routespec, "target": target, "data": data}
@@ -82,6 +83,11 @@ class Plain:
         server = SimpleNamespace(id=ids.new("tun"), person=ids.new("usr"))
         self.client.start(server)  # type: ignore[arg-type]  # it reads these two
         return server
+
+    def spent(self) -> float:
+        """Return the processor time, in seconds, of the hub and of the servers that it runs."""
+        servers = Path(f"/proc/{self._hub.pid}/task/{self._hub.pid}/children").read_text().split()
+        return spent(self._hub.pid, *map(int, servers))
 
     def stop(self, server: Any) -> None:
         """Have the hub stop it."""

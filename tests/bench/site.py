@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
+from broker.adapters.cage import inhabitants
+from sulku import ids
+from tests.bench import figures
 from tests.stories.installation import Installation
 from tests.stories.person import Lab, Person
 from tests.stories.story import Story
@@ -53,6 +57,14 @@ class Site:
         """Have ``person`` close it; returns when nothing of it is left."""
         person.post(f"/tunnels/{tunnel}/close")
         person.wait(f"/tunnels/{tunnel}", "state", "closed", seconds=PATIENCE)
+
+    def spent(self, tunnel: str = "") -> float:
+        """Return the processor time, in seconds, of our servers, and of all that a tunnel consists of."""
+        running = [self.at.running.processes[name].pid for name in ("broker", "gateway", "hub")]
+        if tunnel:
+            known = json.loads((self.at.state / "run" / ids.label(tunnel) / "namespaces.json").read_text())
+            running += [known["supervisor"], *inhabitants(known["pid-namespace"])]
+        return figures.spent(*running)
 
     def enter(self, person: Person, tunnel: str) -> Lab:
         """Return the inside of a tunnel, with a kernel started."""

@@ -103,7 +103,7 @@ def permit(key: SigningKey, **fields: object) -> bytes:
 
 
 def test_a_permit_is_read_with_its_signer() -> None:
-    paper = client.verify_permit(permit(KEY, issued_at=stamp(START)), RING)
+    paper = client.verify_permit(permit(KEY, issued=stamp(START)), RING)
     assert paper.document["id"] == "per_1"
     assert paper.signers == (KEY.public.hint,)
 
@@ -120,14 +120,14 @@ def test_an_edited_permit_or_a_strangers_is_refused() -> None:
 def test_a_permit_of_a_retired_key_counts_from_when_it_lived() -> None:
     rings = dict(unzip(turned().build()))["keys.json"]
     ring = client.read_ring([KEY.public], rings)
-    assert client.verify_permit(permit(OLD, issued_at=stamp(at(1))), ring).signers == (OLD.public.hint,)
-    assert client.verify_permit(permit(KEY, issued_at=stamp(at(5))), ring).document["id"] == "per_1"
-    for late in (permit(OLD, issued_at=stamp(TURN + timedelta(days=1))), permit(OLD)):
+    assert client.verify_permit(permit(OLD, issued=stamp(at(1))), ring).signers == (OLD.public.hint,)
+    assert client.verify_permit(permit(KEY, issued=stamp(at(5))), ring).document["id"] == "per_1"
+    for late in (permit(OLD, issued=stamp(TURN + timedelta(days=1))), permit(OLD)):
         with pytest.raises(SignatureError):
             client.verify_permit(late, ring)
 
 
-@pytest.mark.parametrize("payload", [b"[]", b"1", b"nothing", b'{"issued_at":"soon"}', b'{"issued_at":3}'])
+@pytest.mark.parametrize("payload", [b"[]", b"1", b"nothing", b'{"issued":"soon"}', b'{"issued":3}'])
 def test_a_signed_text_that_is_no_document_is_refused(payload: bytes) -> None:
     with pytest.raises(SignatureError):
         client.verify_permit(sign.sign(sign.PERMIT, payload, KEY), RING)

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.faults import world
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Keep what workers log of injected faults: printing a traceback takes a hundred times as long as the fault."""
+    with capture_logs():
+        yield
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from sulku.applications import Verdict
 from sulku.closure import CONTROLS, WAYS, Attempt, ClosureReport, Control, judge
 from sulku.datasets import Catalogue, Edition, File, Sensitivity, Variable
 from sulku.disclosure.findings import Code, Finding, Severity, found
+from sulku.errors import TunnelEndedError, WorkspaceNotReadyError
 from sulku.people import Actor, Register, Role, service
 from sulku.permits import Grant
 from sulku.plan import Alive, EndRecord, MountProof, Volume, WorkspacePlan
@@ -73,6 +74,9 @@ class World:
     volumes: dict[str, list[Volume]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     hole: str = ""  # a way out that the probe finds open
+    released: set[str] = field(default_factory=set)  # workspaces that data came into
+    served: set[str] = field(default_factory=set)  # servers that the hub remembers
+    wiped: list[str] = field(default_factory=list)  # permits whose homes are destroyed
     furnish: Callable[[str], object] = lambda tunnel: None
 
     def _ask(self, what: str) -> None:
@@ -83,14 +87,18 @@ class World:
     def start(self, plan: WorkspacePlan | Tunnel) -> Any:
         if isinstance(plan, Tunnel):  # the hub: it spawns by asking the broker back
             self._ask("hub.start")
+            self.served.add(plan.id)
             self.furnish(plan.id)
             self.fail("hub.started")
             return None
         self._ask("workspace.start")
+        if plan.tunnel in self.records:
+            raise TunnelEndedError(f"{plan.tunnel} has ended")
         attempts = [Attempt(way, way != self.hole, "ENETUNREACH") for way in sorted(WAYS)]
         report = judge(plan.tunnel, attempts, [Control(name, alive=True, strangers=0) for name in sorted(CONTROLS)], 50)
-        if report.closed:
-            self.alive.add(plan.tunnel)
+        self.alive.add(plan.tunnel)
+        if not report.closed:
+            self.end(plan.tunnel, "closure-failed")
         self.fail("workspace.started")
         return report
 
@@ -98,18 +106,26 @@ class World:
         self._ask("workspace.release")
         assert tunnel in self.alive, "data was released into a workspace that does not run"
         self.volumes[tunnel] = list(volumes)
+        self.fail("workspace.released")
+        self.released.add(tunnel)
         return [MountProof(one.name, "ro", 1, "EROFS") for one in volumes]
 
     def wait_ready(self, tunnel: str, timeout: float) -> str:
         self._ask("workspace.ready")
+        if tunnel not in self.released & self.alive:
+            raise WorkspaceNotReadyError(f"{tunnel} does not answer")
         return f"/run/{tunnel}/ws.sock"
 
     def stop(self, tunnel: str | Tunnel) -> Any:
         if isinstance(tunnel, Tunnel):
             self._ask("hub.stop")
+            self.served.discard(tunnel.id)
             return None
         self._ask("workspace.stop")
+        if self.status(tunnel) is None:
+            raise TunnelEndedError(f"{tunnel} does not run here")
         self.end(tunnel, "stopped")
+        self.fail("workspace.stopped")
         return self.records[tunnel]
 
     def end(self, tunnel: str, cause: str) -> None:
@@ -117,6 +133,10 @@ class World:
         self.alive.discard(tunnel)
         self.volumes.pop(tunnel, None)
         self.records.setdefault(tunnel, EndRecord(tunnel, cause, self.clock.at, 0, 0, home_kept=True))
+
+    def wipe(self, permit: str) -> None:
+        self._ask("homes.wipe")
+        self.wiped.append(permit)
 
     def status(self, tunnel: str) -> Alive | EndRecord | None:
         if tunnel in self.alive:
@@ -261,7 +281,7 @@ def broker(state: Path, url: str | None = None) -> Iterator[Broker]:
     archive = Archive(store, keys, blobs, lambda: [rules.data], clock.now)
     ports = Ports(clock, RegorusPolicy(rules), store, keys, blobs, archive)
     world = World(clock)
-    neighbours = Neighbours(world, world, world, world, {"default": {"name": "default"}}, lambda to, what, about: None)  # type: ignore[arg-type]
+    neighbours = Neighbours(world, world, world, world, {"default": {"name": "default"}}, lambda to, what, about: None, world.wipe)  # type: ignore[arg-type]
     made = Broker(ports, store, clock, world, neighbours, Watch(ports, neighbours, archive.checkpoint), state)
     world.furnish = lambda tunnel: mounts.furnish(made.ports, world, world, plan(made, tunnel))  # type: ignore[arg-type]
     _fill(made)

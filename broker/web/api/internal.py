@@ -223,7 +223,9 @@ def submit(ports: World, asked: Submission) -> Response:
     said = asked.manifest
     frozen = tuple(one.output for one in asked.outputs)
     answers = said.get("release") if isinstance(said.get("release"), str) else None
-    release = releases.submit(ports, asked.tunnel, str(said.get("title", "")), str(said.get("context", "")), frozen, answers, f"{asked.tunnel}:{asked.submission}")
+    release = releases.submit(
+        ports, asked.tunnel, str(said.get("title", "")), str(said.get("context", "")), frozen, answers, f"{asked.tunnel}:{asked.submission}"
+    )
     return JSONResponse({"release": release.id}, 201)
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
+from broker.flows import datasets
+from broker.web.folding import FoldingStore
 from sulku import ids
+from sulku.errors import NotFoundError
+from sulku.people import PUBLIC, Actor, Role
+from tests.fakes.policy import DenyAll
 from tests.web.rig import Rig
 
 
@@ -28,12 +36,37 @@ def test_a_hundred_refusals_of_nobody_are_one_entry_that_says_a_hundred(rig: Rig
     assert found[0]["body"]["count"] == 100  # type: ignore[index,call-overload]
 
 
-def test_made_up_references_fold_too(rig: Rig) -> None:
+def refused_thirty_times(rig: Rig, by: Actor) -> FoldingStore:
+    """Have policy itself refuse ``by`` thirty times, through a flow."""
+    store = FoldingStore(rig.store)
+    ports = replace(rig.ports, store=store, policy=DenyAll())
+    for _ in range(30):
+        with pytest.raises(NotFoundError):
+            datasets.view(ports, by, ids.new("dst"))
+    return store
+
+
+def test_what_policy_refuses_to_the_public_is_folded(rig: Rig) -> None:
+    size = rig.store.ledger.head()[0]
+    store = refused_thirty_times(rig, PUBLIC)
+    assert rig.store.ledger.head()[0] == size
+    store.flush(rig.clock.now(), now=True)
+    assert rig.store.ledger.head()[0] == size + 1
+    assert anonymous(rig)[0]["body"]["count"] == 30  # type: ignore[index,call-overload]
+
+
+def test_what_policy_refuses_to_a_person_is_never_folded(rig: Rig) -> None:
+    size = rig.store.ledger.head()[0]
+    refused_thirty_times(rig, Actor(rig.ids["aino"], Role.RESEARCHER))
+    assert rig.store.ledger.head()[0] == size + 30
+
+
+def test_a_made_up_reference_is_not_there_and_leaves_no_entry(rig: Rig) -> None:
     http = rig.client(base_url=rig.url + "/api/v1")
     size = rig.store.ledger.head()[0]
-    for _ in range(30):
+    for _ in range(5):
         assert http.get(f"/datasets/{ids.new('dst')}").status_code == 404
-    assert rig.store.ledger.head()[0] <= size + 1
+    assert rig.store.ledger.head()[0] == size
 
 
 def test_refusals_of_a_person_are_each_recorded(rig: Rig) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,19 @@ def test_the_record_holds_what_the_gateway_needs_of_open_tunnels(inside: Inside,
     assert one["host"] == "t-" + open_tunnel[4:]
     assert (one["epoch"], one["person"], one["lab"]) == (1, rig.ids["aino"], "/lab")
     assert one["deadline"].endswith("Z")
+
+
+def test_the_record_holds_no_tunnel_past_its_deadline_whoever_has_not_noticed_yet(inside: Inside, open_tunnel: str, rig: Rig) -> None:
+    def listed() -> bool:
+        return open_tunnel in {one["id"] for one in inside.gateway.get("/internal/gate/tunnels").json()["tunnels"]}
+
+    before = rig.clock.ahead
+    rig.clock.ahead = before + timedelta(minutes=61)
+    try:
+        assert not listed()
+    finally:
+        rig.clock.ahead = before
+    assert listed()
 
 
 def redeem(inside: Inside, **asked: Any) -> httpx2.Response:

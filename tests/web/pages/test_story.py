@@ -74,6 +74,7 @@ def submit(site: Rig, tunnel: str, files: dict[str, bytes], release: str | None 
     made = releases.submit(site.ports, tunnel, "Counts by sex", "Table 1", tuple(frozen), release).id
     for output in frozen:
         outputs.inspect(site.ports, Inspector(), PROFILE, output)
+    releases.compare(site.ports, Inspector(), PROFILE, made)
     return made
 
 

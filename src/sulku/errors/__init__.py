@@ -1,0 +1,128 @@
+"""Every way sulku says no, as one tree with stable codes.
+
+SulkuError
+  RefusalError     an expected no: whoever asked can act on it (4xx; exit 2 to 5; never an alert)
+  FaultError       an unexpected no: an operator must act (5xx; exit 6 to 7; an alert)
+
+A code is part of the contract: pages, the API, the CLI and the ledger all show it, and it never changes its meaning.
+"""
+
+from sulku.errors.asked import InvalidInputError, UnsafeFileError, UnsafeNameError
+from sulku.errors.base import FaultError, RefusalError, SulkuError
+from sulku.errors.gateway import (
+    BadTicketError,
+    BrokerUnavailableError,
+    EgressBudgetError,
+    NotAllowedError,
+    NotEnteredError,
+    PathRefusedError,
+    RecorderFullError,
+    RelayedRefusalError,
+    TunnelEndedError,
+    WorkspaceUnavailableError,
+)
+from sulku.errors.ledger import (
+    BundleError,
+    CommitmentError,
+    KeyFormatError,
+    LedgerBrokenError,
+    NotCanonicalError,
+    ProofError,
+    SignatureError,
+    UnknownKeyError,
+)
+from sulku.errors.moves import IllegalMoveError, PermitNotLiveError, RepeatedKeyError, RuleError, StaleError
+from sulku.errors.outputs import (
+    InspectionUnavailableError,
+    NothingRebuiltError,
+    UnreadableImageError,
+    UnreadableTableError,
+    UnreadableTextError,
+)
+from sulku.errors.people import DeniedError, NotFoundError, SignInRequiredError
+from sulku.errors.sandbox import HomeInUseError, IsolationUnavailableError, NotProvedClosedError, SandboxError, WorkspaceNotReadyError
+from sulku.errors.system import (
+    ConfigurationError,
+    GateUnavailableError,
+    HubUnavailableError,
+    IntegrityError,
+    PolicyEngineMissingError,
+    PolicyUnavailableError,
+    StoreUnavailableError,
+)
+from sulku.errors.web import (
+    AnsweredNoError,
+    BadTokenError,
+    ConfirmationNeededError,
+    CrossSiteError,
+    IssuerUnavailableError,
+    ServerUnreachableError,
+    SignInFailedError,
+    TooLargeError,
+    TooManyAttemptsError,
+    UnexpectedError,
+    WrongMethodError,
+)
+
+__all__ = [
+    "AnsweredNoError",
+    "BadTicketError",
+    "BadTokenError",
+    "BrokerUnavailableError",
+    "BundleError",
+    "CommitmentError",
+    "ConfigurationError",
+    "ConfirmationNeededError",
+    "CrossSiteError",
+    "DeniedError",
+    "EgressBudgetError",
+    "FaultError",
+    "GateUnavailableError",
+    "HomeInUseError",
+    "HubUnavailableError",
+    "IllegalMoveError",
+    "InspectionUnavailableError",
+    "IntegrityError",
+    "InvalidInputError",
+    "IsolationUnavailableError",
+    "IssuerUnavailableError",
+    "KeyFormatError",
+    "LedgerBrokenError",
+    "NotAllowedError",
+    "NotCanonicalError",
+    "NotEnteredError",
+    "NotFoundError",
+    "NotProvedClosedError",
+    "NothingRebuiltError",
+    "PathRefusedError",
+    "PermitNotLiveError",
+    "PolicyEngineMissingError",
+    "PolicyUnavailableError",
+    "ProofError",
+    "RecorderFullError",
+    "RefusalError",
+    "RelayedRefusalError",
+    "RepeatedKeyError",
+    "RuleError",
+    "SandboxError",
+    "ServerUnreachableError",
+    "SignInFailedError",
+    "SignInRequiredError",
+    "SignatureError",
+    "StaleError",
+    "StoreUnavailableError",
+    "SulkuError",
+    "TooLargeError",
+    "TooManyAttemptsError",
+    "TunnelEndedError",
+    "UnexpectedError",
+    "UnknownKeyError",
+    "UnreadableImageError",
+    "UnreadableTableError",
+    "UnreadableTextError",
+    "UnsafeFileError",
+    "UnsafeNameError",
+    "WorkspaceNotReadyError",
+    "WorkspaceUnavailableError",
+    "WrongMethodError",
+]
