@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -15,10 +18,13 @@ from broker import processes, serving, settings, wiring
 from broker.adapters.clock import SystemClock
 from broker.adapters.keys import FileKeys, secret
 from broker.adapters.sandbox import doctor as isolation
+from broker.adapters.vault import FileVault
 from broker.flows import people
 from broker.store import backup as backups
 from broker.store import migrate, verify
 from broker.store.unit import Database
+from sulku import ids
+from sulku.codec import plain
 from sulku.crypto import seal
 from sulku.errors import SulkuError
 from sulku.people import Register, Role, service
@@ -27,6 +33,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 out = Console(stderr=True)
 State = Annotated[Path, typer.Option("--state", envvar="SULKU_STATE", help="Folder of everything that is kept.")]
 HERE = Path("var")
+BESIDES = ("policies", "vault/datasets")  # what a backup holds besides records and outputs: immutable, so copied as it is
 
 
 @app.command()
@@ -39,7 +46,7 @@ def init(
     now = SystemClock().now()
     found = settings.load(state)
     if not (state / "keys" / "keyrings.jsonl").exists():
-        FileKeys.make(state / "keys", wiring.ORIGIN, now)
+        FileKeys.make(state / "keys", f"{urlsplit(found.url).hostname}/ledger", now)
     secret(found.session_key, seal.token(48))
     (state / "run").mkdir(mode=0o700, exist_ok=True)
     (state / "spool").mkdir(mode=0o700, exist_ok=True)
@@ -99,19 +106,37 @@ def doctor(state: State = HERE) -> None:
     raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 6)
 
 
+@app.command("take-in")
+def take_in(
+    folder: Annotated[Path, typer.Argument(help="Folder of CSV files, nothing else in it.")],
+    version: Annotated[str, typer.Option(help="Name of this version; it never changes afterwards.")],
+    person_key: Annotated[str, typer.Option(help="Column that tells persons apart, in every file.")],
+    dataset: Annotated[str, typer.Option(help="Of a dataset that has versions already.")] = "",
+    state: State = HERE,
+) -> None:
+    """Copy a dataset's files in. Prints what a steward then catalogues: `sulku datasets catalogue --from FILE`."""
+    target = ids.parse(dataset, "dst") if dataset else ids.new("dst")
+    edition = FileVault(state / "vault").take_in(target, version, folder, person_key=person_key)
+    out.print(f"taken in: {edition.persons} persons in {len(edition.files)} files; a steward now catalogues it")
+    typer.echo(json.dumps({"dataset": target, "edition": plain(edition)}, indent=1))
+
+
 @app.command("rotate-keys")
 def rotate_keys(state: State = HERE) -> None:
     """Sign with a new key from now on; the old one still verifies what it signed. Restart the broker afterwards."""
-    made = FileKeys.make(state / "keys", wiring.ORIGIN, SystemClock().now())
+    made = FileKeys.make(state / "keys", FileKeys(state / "keys").key.name, SystemClock().now())
     out.print(f"new key: {made.key.public.vkey}")
 
 
 @app.command()
 def backup(target: Path, state: State = HERE) -> None:
-    """Write a backup of the records and files into a new folder, while the broker runs. Keys are not in it."""
-    keys = FileKeys(state / "keys", wiring.ORIGIN)
+    """Write a backup of the records, outputs, datasets and rules into a new folder, while the broker runs. Keys are not in it."""
+    keys = FileKeys(state / "keys")
     backups.backup(state / "sulku.db", state / "blobs", target, keys=[one.key.vkey for one in keys.ring.keys])
-    out.print(f"written: {target}; keep the keys of {state / 'keys'} elsewhere")
+    for name in BESIDES:
+        if (state / name).exists():
+            shutil.copytree(state / name, target / name)
+    out.print(f"written: {target}; keep the keys of {state / 'keys'} and {state / 'secrets'} elsewhere, and homes if people want them")
 
 
 @app.command()
@@ -119,6 +144,9 @@ def restore(source: Path, state: State = HERE) -> None:
     """Bring a backup back into an empty state folder and verify its ledger."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = backups.restore(source, state / "sulku.db", state / "blobs")
+    for name in BESIDES:
+        if (source / name).exists():
+            shutil.copytree(source / name, state / name)
     out.print(f"restored and verified: {found.ledger.entries} entries, {found.ledger.records} records, {found.blobs} files")
 
 

@@ -21,7 +21,7 @@ from broker.web.api.internal import create_internal_app
 from broker.web.app import Check, create_app
 from broker.web.identity import Identity, Sealer
 from broker.web.issuer import StandIn, create_issuer
-from broker.wiring import Wired, database_url, publish, wire
+from broker.wiring import Wired, database_url, publish, redis_url, wire
 from broker.worker.celery_app import Relay, make_app
 from broker.worker.handlers import Neighbours, Watch, handlers
 from broker.worker.loop import Worker
@@ -84,7 +84,7 @@ def neighbours(wired: Wired) -> Neighbours:
 def serve_worker(settings: Settings) -> None:
     """Run the effects by Celery, with the relay that feeds it, until told to stop."""
     wired = wire(settings)
-    app = make_app(settings.redis_url, wired.store.outbox, handlers(wired.ports, neighbours(wired)), wired.ports.clock)
+    app = make_app(redis_url(settings), wired.store.outbox, handlers(wired.ports, neighbours(wired)), wired.ports.clock)
     relay = Relay(app, wired.store.outbox, wired.ports.clock)
     threading.Thread(target=relay.run, name="relay", daemon=True).start()
     app.worker_main(["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING", "--without-gossip", "--without-mingle"])

@@ -55,7 +55,6 @@ class Settings(BaseSettings):
     policies: Path = Field(Path("policies"), description="Folder of the policies.")
     policy_engine: Literal["regorus", "opa"] = Field("regorus", description="`regorus`, in process, or `opa`, a server.")
     opa_url: str = Field("http://127.0.0.1:8181", description="Where the OPA server listens.")
-    profile: str = Field("default", description="Disclosure thresholds that outputs are checked against.")
     effects: Literal["embedded", "celery"] = Field("embedded", description="Who does the effects: this process, or Celery.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's Redis, without a password.")
     redis_password_file: Path | None = Field(None, description="File with the password of Redis.")

@@ -6,6 +6,7 @@ import hmac
 import json
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import make_url
 
@@ -22,6 +23,7 @@ from broker.adapters.sandbox import Sandbox
 from broker.adapters.vault import FileVault
 from broker.flows import mounts, notices
 from broker.settings import Mode, Settings
+from broker.settings import secret as read_secret
 from broker.store.archive import Archive
 from broker.store.store import SqlStore
 from sulku import ids
@@ -31,7 +33,6 @@ from sulku.plan import Alive, Limits, WorkspacePlan
 from sulku.ports import Policy, Ports
 from sulku.tunnels import Tunnel
 
-ORIGIN: Final = "sulku.localhost/ledger"
 SERVICES: Final = ("gateway", "hub", "control", "jupyterhub")  # bearer tokens between our own parts
 
 
@@ -116,7 +117,7 @@ def wire(settings: Settings) -> Wired:
     """
     state = settings.state
     clock = SystemClock()
-    keys = FileKeys(state / "keys", ORIGIN)
+    keys = FileKeys(state / "keys")
     store = SqlStore(database_url(settings), state / "spool" / "late.jsonl")
     blobs = FileBlobs(state / "blobs")
     rules = policy.read(settings.policies, profile="strict" if settings.mode is Mode.PRODUCTION else None)
@@ -167,7 +168,13 @@ def database_url(settings: Settings) -> str:
         return f"sqlite:///{(settings.state / 'sulku.db').resolve()}"
     if settings.database_password_file is None:
         return settings.database
-    password = settings.database_password_file.read_text().strip()
+    password = read_secret(settings.database_password_file)
     return make_url(settings.database).set(password=password).render_as_string(hide_password=False)
 
 
+def redis_url(settings: Settings) -> str:
+    """Return Celery's address of Redis, with the password from its file."""
+    if settings.redis_password_file is None:
+        return settings.redis_url
+    scheme, _, rest = settings.redis_url.partition("://")
+    return f"{scheme}://:{quote(read_secret(settings.redis_password_file), safe='')}@{rest}"

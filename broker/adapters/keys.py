@@ -24,8 +24,8 @@ class FileKeys:
         rings: Every ring ever published, oldest first; each is signed by the key before and the key after a change.
     """
 
-    def __init__(self, folder: Path, origin: str) -> None:
-        """Open the keys; ``origin`` names the installation in every signature.
+    def __init__(self, folder: Path) -> None:
+        """Open the keys; their name, given when the first was made, names the installation in every signature.
 
         Raises:
             ConfigurationError: There are none, or others than their owner may read them.
@@ -39,20 +39,20 @@ class FileKeys:
         path = folder / f"{current.id.hex()}.pem"
         if path.stat().st_mode & 0o077:
             raise ConfigurationError(f"{path} must be readable by its owner alone (mode 0600)")
-        self.key = SigningKey.load(origin, path.read_bytes())
+        self.key = SigningKey.load(current.name, path.read_bytes())
 
     @classmethod
     def make(cls, folder: Path, origin: str, at: datetime) -> FileKeys:
-        """Draw the first key of an installation, or the next one: the present key is retired and still verifies."""
+        """Draw the first key of the installation ``origin``, or its next one: the present key is retired and still verifies."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = SigningKey.generate(origin)
-        before = cls(folder, origin) if (folder / RING).exists() else None
+        before = cls(folder) if (folder / RING).exists() else None
+        key = SigningKey.generate(before.key.name if before else origin)
         _write(folder / f"{key.public.id.hex()}.pem", key.pem())
         ring = before.ring.retire(before.key.public, at) if before else Keyring()
         signers = [before.key, key] if before else [key]
         rings = [*(before.rings if before else []), publish(ring.add(key.public, at), at, *signers)]
         _write(folder / RING, b"\n".join(rings) + b"\n")
-        return cls(folder, origin)
+        return cls(folder)
 
     def sign(self, payload_type: str, payload: bytes) -> str:
         """Return a DSSE envelope (JSON text) over ``payload``."""

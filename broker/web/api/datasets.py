@@ -29,7 +29,8 @@ def view(ports: World, by: Anyone, dataset: DatasetId) -> Response:
 @router.post("", status_code=201, response_model=Recorded[Dataset])
 def catalogue(ports: World, by: By, asked: CatalogueDataset, key: Key = None) -> Response:
     """Enter a dataset into the catalogue."""
-    return made(datasets.catalogue(ports, by, typed(Catalogue, asked.model_dump()), key), "dst", by)
+    command = typed(Catalogue, asked.model_dump(exclude={"dataset"}))
+    return made(datasets.catalogue(ports, by, command, key, dataset=asked.dataset), "dst", by)
 
 
 @router.post("/{dataset}/editions", status_code=201, response_model=Recorded[Dataset])

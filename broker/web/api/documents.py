@@ -235,6 +235,7 @@ class CatalogueDataset(Document):
     edition: Edition
     controllers: list[PersonRef] = []
     source: Line = ""
+    dataset: Annotated[DatasetRef | None, Field(description="Under which its files were taken in (`sulku-broker take-in`).")] = None
 
 
 class Wanted(Document):
