@@ -40,7 +40,8 @@ class FileVault:
 
         Raises:
             UnsafeFileError: A link, a device, a folder, or a name that climbs.
-            InvalidInputError: Not CSV, no rows, a ragged row, or no column ``person_key`` to count persons by.
+            InvalidInputError: No file, not CSV, no rows, a ragged row, two columns of one name, or no column
+                ``person_key`` to count persons by.
         """
         target = self._version(dataset, version)
         if target.exists():
@@ -76,9 +77,8 @@ class FileVault:
         proof = view.with_suffix(PROOF)
         if not view.exists():
             self._narrow(grant, view, proof)
-        for name, wanted in json.loads(proof.read_text()).items():
-            if _sha256(view / name) != wanted:
-                raise IntegrityError(f"{grant.name} {grant.version}: {name} is not what was made of the catalogued file")
+        if {path.name: _sha256(path) for path in view.iterdir()} != json.loads(proof.read_text()):
+            raise IntegrityError(f"{grant.name} {grant.version} is not what was made of the catalogued files")
         return Volume(grant.name, str(view))
 
     def _narrow(self, grant: Grant, view: Path, proof: Path) -> None:
@@ -111,8 +111,8 @@ def _ordinary(source: Path) -> Iterator[tuple[str, int]]:
     folder = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208  # a descriptor has no path
-        if len(names) > MAX_FILES:
-            raise InvalidInputError(f"{len(names)} files; at most {MAX_FILES}")
+        if not 0 < len(names) <= MAX_FILES:
+            raise InvalidInputError(f"{len(names)} files; 1 to {MAX_FILES} make a dataset")
         for name in names:
             try:
                 descriptor = os.open(safe_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
@@ -136,6 +136,8 @@ def _describe(path: Path, name: str, person_key: str, labels: dict[str, str]) ->
             persons, count = set[str](), 0
             if person_key not in header:
                 raise InvalidInputError(f"{name} has no column {person_key!r}, by which persons are counted")
+            if len(set(header)) != len(header):
+                raise InvalidInputError(f"{name} has two columns of one name")
             key = header.index(person_key)
             for row in rows:
                 if len(row) != len(header):
@@ -146,6 +148,8 @@ def _describe(path: Path, name: str, person_key: str, labels: dict[str, str]) ->
                     kinds[column] = _kind(kinds[column], value)
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{name} is not CSV in UTF-8: {error}") from None
+    if not count:
+        raise InvalidInputError(f"{name} has no rows")
     variables = [Variable(column, kinds[column], labels.get(column, "")) for column in header]
     return File(name, path.stat().st_size, count, _sha256(path)), variables, persons
 

@@ -220,7 +220,7 @@ class Story:
         lab = ada.enter(self.tunnel)
         lab.start()
         lab.run(SETUP)
-        self.line("Ada (researcher)", "submits a table from inside", lambda: lab.run(SUBMIT_FIRST), lambda text: text.strip()[-90:])
+        self.line("Ada (researcher)", "submits a table from inside", lambda: lab.run(SUBMIT_FIRST), lambda text: text.strip().splitlines()[-1])
         self.release = self._arrived(1)
         path = f"/releases/{self.release}"
         findings = self._inspected(path)
@@ -233,7 +233,7 @@ class Story:
         self.line("Bo (steward)", "asks for a change, not seeing hers", lambda: no(bo), "blind")
         back = {"release": False, "points": ["Merge the oldest ages: some cells have fewer than ten persons."]}
         self.line("Bo (steward)", "consolidates: returned", lambda: bo.post(f"{path}/consolidate", back), lambda one: ", ".join(one["reasons"]))
-        self.line("Ada (researcher)", "submits the corrected table and a plot", lambda: lab.run(SUBMIT_SECOND.replace("RELEASE", self.release)), lambda text: text.strip()[-90:])
+        self.line("Ada (researcher)", "submits the corrected table and a plot", lambda: lab.run(SUBMIT_SECOND.replace("RELEASE", self.release)), lambda text: text.strip().splitlines()[-1])
         self._arrived(2)
         self._inspected(path)
         yes = lambda person: person.post(f"{path}/judge", {"marks": self._marks(person, path, "approve", None)})  # noqa: E731
