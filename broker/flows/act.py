@@ -18,6 +18,7 @@ from sulku.errors import (
     InvalidInputError,
     PolicyUnavailableError,
     RuleError,
+    StaleError,
     StoreUnavailableError,
 )
 from sulku.events import Happened, Refused
@@ -80,8 +81,11 @@ def act(ports: Ports, intent: Intent, decide: Decide) -> Receipt:
         with ports.store.begin(clearance, at=ports.clock.now(), key=key) as unit:
             facts = unit.lock(intent.sees)
             return unit.record(decide(facts, clearance, ports.clock.now()), effects_of)
-    except (RuleError, IllegalMoveError, InvalidInputError) as error:
-        record_refusal(ports, refuse(clearance, (getattr(error, "rule", error.code),), str(error)))
+    except (RuleError, IllegalMoveError, InvalidInputError, StaleError) as error:
+        if key is not None and (earlier := ports.store.repeated(key, intent.digest)) is not None:
+            return earlier  # the same request was sent twice at once, and the other one was first
+        if not isinstance(error, StaleError):
+            record_refusal(ports, refuse(clearance, (getattr(error, "rule", error.code),), str(error)))
         raise
     except StoreUnavailableError as error:
         with contextlib.suppress(StoreUnavailableError):  # the spool's disk may be full too; the first error says more

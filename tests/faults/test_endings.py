@@ -14,7 +14,14 @@ from broker.worker import handlers
 from broker.worker.handlers import Watch
 from sulku.clearance import Query
 from sulku.codec import unstamp
-from sulku.errors import GateUnavailableError, HubUnavailableError, PolicyUnavailableError, RefusalError, SandboxError, StoreUnavailableError
+from sulku.errors import (
+    GateUnavailableError,
+    HubUnavailableError,
+    PolicyUnavailableError,
+    RefusalError,
+    SandboxError,
+    StoreUnavailableError,
+)
 from sulku.tunnels import Cause
 from tests.faults.world import Broken, Broker, swapped
 

@@ -16,7 +16,7 @@ from broker.flows import outputs, permits, releases, tunnels
 from broker.worker.handlers import Watch
 from sulku import ids
 from sulku.closure import WAYS
-from sulku.errors import RefusalError, StoreUnavailableError, SulkuError
+from sulku.errors import RefusalError, StaleError, StoreUnavailableError, SulkuError
 from sulku.ports import Unit
 from sulku.tunnels import Cause
 from tests.faults.world import Broken, Broker, swapped
@@ -318,6 +318,18 @@ def test_an_opening_whose_lease_ended_does_not_close_what_another_worker_opened(
     made.work()
     assert made.read(tunnel).state == "open"
     once(made, tunnel, "tunnel.opened")
+
+
+def test_a_lost_race_at_the_last_step_of_an_opening_is_run_again(made: Broker, trip: Trip) -> None:
+    made.world.fail = lambda what: trip.arm(0, StaleError, "store.commit") if what == "hub.started" else None
+    tunnel = made.requested(made.permit())
+    made.work()
+    assert trip.fired
+    assert made.read(tunnel).state == "proved"
+    made.world.fail = lambda what: None
+    recover(made)
+    assert made.read(tunnel).state == "open"
+    require_whole(made, "a lost race")
 
 
 def test_a_workspace_that_is_not_closed_gets_no_data_and_ends(made: Broker) -> None:

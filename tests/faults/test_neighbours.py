@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -270,9 +272,10 @@ def small(tmp_path: Path) -> Iterator[Broker]:
 def fill(disk: Path) -> Path:
     """Take all the space that is left."""
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
-        while True:
-            file.write(b"\0" * 4096)
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
+    assert not shutil.disk_usage(disk).free
     return ballast
 
 
@@ -291,9 +294,7 @@ def test_a_full_disk_refuses_loses_nothing_and_keeps_no_tunnel_alive(small: Brok
     ]
     for attempt in attempts:
         with pytest.raises(StoreUnavailableError) as refused:
-            for _ in range(200):  # the database may still have a page or two of its own
-                attempt()
-                small.clock.at += timedelta(milliseconds=1)
+            attempt()
         assert refused.value.remedy()
     assert small.ports.store.peek([permit, tunnel, release]) == before
     assert small.ports.archive.head()[0] == size

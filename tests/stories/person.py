@@ -8,6 +8,7 @@ import re
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -132,7 +133,8 @@ class Lab:
 
     def run(self, code: str, seconds: float = 60) -> str:
         """Run ``code`` in the kernel, over the websocket, and return what it printed; raises what it raised."""
-        return asyncio.run(asyncio.wait_for(self._run(code), seconds))
+        with ThreadPoolExecutor(1) as pool:  # a thread of its own: the caller may be inside another event loop
+            return pool.submit(lambda: asyncio.run(asyncio.wait_for(self._run(code), seconds))).result()
 
     async def _run(self, code: str) -> str:
         printed: list[str] = []

@@ -75,15 +75,16 @@ def test_the_main_job_in_a_browser(chromium: Browser, tmp_path: Path) -> None:
 def write_application(ada: Desk) -> str:
     page = ada.show("/datasets")
     page.get_by_role("link", name="Serum free light chain and mortality").click()
+    dataset = page.url.rsplit("/", 1)[1]
     page.get_by_role("button", name="Apply").first.click()
     page.wait_for_url("**/applications/app_*")
     address = page.url.removeprefix(ada.url).split("/")[2].split("?")[0]
     ada.show(f"/applications/{address}", "researcher-1-application")
-    fill(ada, address)
+    fill(ada, address, dataset)
     return address
 
 
-def fill(ada: Desk, application: str) -> None:
+def fill(ada: Desk, application: str, dataset: str) -> None:
     """Answer every section through its own page."""
     page = ada.show(f"/applications/{application}/project")
     page.get_by_label("Title of the project").fill("Free light chains and survival")
@@ -97,9 +98,9 @@ def fill(ada: Desk, application: str) -> None:
                 page.get_by_label(label).first.fill(text)
         press(page, "Save")
     page = ada.show(f"/applications/{application}/data")
-    page.get_by_role("link", name="variables").first.click() if page.get_by_role("link", name="variables").count() else None
-    if "/data/" not in page.url:
-        page.get_by_role("link", name="flchain").first.click()
+    page.locator(f"input[value={dataset}]").check()
+    press(page, "Save")
+    page = ada.show(f"/applications/{application}/data/{dataset}")
     for box in page.get_by_role("checkbox").all():
         box.check()
     press(page, "Save")
