@@ -244,6 +244,17 @@ def _within(ports: Ports, tunnel: Tunnel, scope: str, identifier: str) -> bool:
             raise RuleError("no-such-scope", f"nothing is called {scope[:20]!r}", "Halt a tunnel, person, permit, dataset or everything.")
 
 
+def leave(ports: Ports, by: Actor) -> None:
+    """End every session of ``by`` inside their open tunnels, as they signed out; the tunnels stay and wait for them."""
+    for one in ports.store.find("tun", person=by.id, state=State.OPEN.value):
+        authority = mandate(one.id, one.opened_by, by, "tunnel.leave")
+
+        def decide(facts: Facts, at: datetime, tunnel: str = one.id) -> Sequence[Happened]:
+            return [Happened(tunnel, tunnels.Left(at))] if facts[tunnel].state is State.OPEN else []
+
+        end(ports, authority, decide)
+
+
 def live(ports: Ports) -> list[Tunnel]:
     """Return every tunnel that has not begun to end."""
     return ports.store.find("tun", state=[state.value for state in LIVE])

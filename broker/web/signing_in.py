@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse
 
+from broker.flows import tunnels
 from broker.web.identity import Identity, local_path
 
 
@@ -32,7 +33,9 @@ def router(identity: Identity) -> APIRouter:
 
     @routes.post("/sign-out")
     def sign_out(request: Request) -> RedirectResponse:
-        """End the session here and at the issuer."""
+        """End the session here, at the issuer, and inside every tunnel of theirs."""
+        if request.state.actor is not None:
+            tunnels.leave(identity.ports, request.state.actor)
         response = RedirectResponse(identity.relying.sign_out_url(identity.settings.url.rstrip("/") + "/"), 303)
         identity.sign_out(request, response)
         return response

@@ -154,6 +154,14 @@ class Entered(Event):
     epoch: int
 
 
+@event("tunnel.left", ending=True)
+@dataclass(frozen=True, slots=True)
+class Left(Event):
+    """Its person signed out: every session inside is dead; they may enter again by a new ticket."""
+
+    at: datetime
+
+
 @event("tunnel.budget-leased")
 @dataclass(frozen=True, slots=True)
 class BudgetLeased(Event):
@@ -296,6 +304,8 @@ def evolve(tunnel: Tunnel, happened: Event) -> Tunnel:
             return replace(after, state=State.PROVED, closure=report)
         case Opened(at):
             return replace(after, state=State.OPEN, opened_at=at)
+        case Left():
+            return replace(after, epoch=tunnel.epoch + 1)
         case BudgetLeased(size):
             return replace(after, budget=tunnel.budget - size, leased=tunnel.leased + size)
         case ToppedUp(size):

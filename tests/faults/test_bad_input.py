@@ -337,6 +337,20 @@ def test_only_the_tunnels_person_gets_a_ticket(made: Broker) -> None:
     assert made.refusals(tunnel)
 
 
+def test_signing_out_ends_the_sessions_inside_and_leaves_the_tunnel(made: Broker) -> None:
+    permit = made.permit()
+    hers, his = made.tunnel(permit), made.tunnel(permit, who="aki")
+    ticket = tunnels.enter(made.ports, made.by("ada"), hers, "a" * 64)
+    epochs = made.read(hers).epoch, made.read(his).epoch
+    tunnels.leave(made.ports, made.by("ada"))
+    assert (made.read(hers).epoch, made.read(his).epoch) == (epochs[0] + 1, epochs[1])
+    assert made.read(hers).state == "open"
+    with pytest.raises(RefusalError):
+        tunnels.redeem(made.ports, ticket, "a" * 64, hers)
+    again = tunnels.enter(made.ports, made.by("ada"), hers, "a" * 64)
+    assert tunnels.redeem(made.ports, again, "a" * 64, hers).id == hers
+
+
 def test_an_old_sign_in_does_not_enter(made: Broker) -> None:
     tunnel = made.tunnel(minutes=480)
     ada = made.by("ada")
