@@ -128,9 +128,7 @@ def record_refusal(ports: Ports, refusal: Refusal) -> None:
         unit.record([Happened(refusal.target, Refused(refusal.action, refusal.codes, refusal.detail))])
 
 
-def end(
-    ports: Ports, mandate: Mandate, decide: Callable[[Facts, datetime], Sequence[Happened]], *, also: Sequence[str] = ()
-) -> Receipt:
+def end(ports: Ports, mandate: Mandate, decide: Callable[[Facts, datetime], Sequence[Happened]], *, also: Sequence[str] = ()) -> Receipt:
     """Record an ending under the authority that the opening decision carries; needs no policy engine.
 
     ``also`` names records that end with the target.

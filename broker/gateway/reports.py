@@ -22,6 +22,7 @@ from broker.gateway import clock
 from broker.gateway.upstream import Broker
 from sulku.errors import BrokerUnavailableError, RecorderFullError, RelayedRefusalError
 
+GATHER = 0.1  # seconds that reports wait for company
 LONGEST_CODE: Final = 64 * 1024  # bytes of source in one report
 LARGEST_SPOOL: Final = 64 * 1024 * 1024
 LARGEST_BATCH: Final = 512 * 1024
@@ -135,6 +136,7 @@ class Reports:
             with suppress(TimeoutError):  # not wait_for, which in Python 3.11 can swallow a cancellation
                 async with asyncio.timeout(1.0):
                     await self._send.wait()
+            await asyncio.sleep(GATHER)  # a cell is on the disk before it runs; the broker hears of several at once
             self._send.clear()
             while self._lines:
                 if not await self._send_batch():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import orjson
@@ -186,4 +187,9 @@ def fetch(connection: Connection, noun: str, found: Select[tuple[str, str]]) -> 
 
 
 def _snapshot(prefix: str, row: Any) -> Any:
-    return typed(cast(type, nouns.TABLE[prefix].record), orjson.loads(row.body))
+    return _read(prefix, row.body)
+
+
+@lru_cache(maxsize=1024)
+def _read(prefix: str, body: str) -> Any:
+    return typed(cast(type, nouns.TABLE[prefix].record), orjson.loads(body))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from sulku.errors import InvalidInputError
 
 T = TypeVar("T")
+_EXACT = frozenset({str, int, bool, NoneType})
 Plain = Any  # None, bool, int, str, list and dict of these
 
 
@@ -47,6 +48,8 @@ def plain(value: object) -> Plain:
     Raises:
         InvalidInputError: It holds something that has no plain form (a float, bytes).
     """
+    if type(value) in _EXACT:
+        return value
     match value:
         case None | bool() | int():
             return value
@@ -86,15 +89,23 @@ def _names(kind: type) -> tuple[str, ...]:
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+    hints = get_type_hints(kind)
+    return {name: hints[name] for name in _names(kind)}
 
 
 def _wrong(at: str, what: str) -> InvalidInputError:
     return InvalidInputError(f"{at or 'the value'} {what}", fields=[(at, what)])
 
 
+@cache
+def _shape(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(kind), get_args(kind)
+
+
 def _typed(kind: Any, value: Plain, at: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
+    if type(value) is kind and kind in _EXACT:  # most fields: nothing to look up, nothing to read
+        return value
+    origin, args = _shape(kind)
     if kind is Any or kind is object:
         return value
     if origin in {Union, UnionType}:
@@ -136,11 +147,11 @@ def _scalar(kind: Any, value: Plain, at: str) -> Any:
 def _record(kind: type, value: Plain, at: str) -> Any:
     if not isinstance(value, dict):
         raise _wrong(at, "must be an object")
-    hints = _hints(kind)
-    unknown = set(value) - set(_names(kind))
+    hints, prefix = _hints(kind), f"{at}." if at else ""
+    unknown = value.keys() - hints.keys()
     if unknown:
-        raise _wrong(f"{at}.{min(unknown)}".lstrip("."), "is not a known field")
-    given = {name: _typed(hints[name], item, f"{at}.{name}".lstrip(".")) for name, item in value.items()}
+        raise _wrong(prefix + min(unknown), "is not a known field")
+    given = {name: _typed(hints[name], item, prefix + name) for name, item in value.items()}
     try:
         return kind(**given)
     except TypeError as error:

@@ -30,7 +30,8 @@ def new(prefix: str) -> str:
     """Return a fresh identifier such as ``tun_7zk3…``; ``prefix`` is a key of ``NOUNS``."""
     if prefix not in NOUNS:
         raise InvalidInputError(f"there is no noun {prefix!r}")
-    return f"{prefix}_{''.join(secrets.choice(ALPHABET) for _ in range(LENGTH))}"
+    bits = secrets.randbits(5 * LENGTH)
+    return f"{prefix}_{''.join(ALPHABET[bits >> 5 * n & 31] for n in range(LENGTH))}"
 
 
 def noun(identifier: str) -> str:

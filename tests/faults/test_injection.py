@@ -297,6 +297,50 @@ def test_a_tunnel_that_is_halted_at_any_moment_of_its_opening_is_gone(made: Brok
     assert made.world.alive == {tunnel}
 
 
+def test_a_broker_that_dies_in_an_opening_that_was_over_leaves_no_workspace(made: Broker) -> None:
+    tunnel = made.requested(made.permit())
+
+    def late(what: str) -> None:
+        if what == "workspace.start":  # it ends, and is found to have nothing running, just before its workspace begins
+            made.world.fail = _dies_after_start
+            tunnels.halt(made.ports, made.by("bo"), "tunnel", tunnel, "a complaint was made")
+            made.work()
+            assert made.read(tunnel).state == "closed"
+
+    made.world.fail = late
+    with pytest.raises(KilledError):
+        made.work()
+    assert made.world.alive == {tunnel}
+    assert not made.world.volumes
+    made.world.fail = lambda what: None
+    recover(made)
+    require_whole(made, "a workspace that nobody has a record of")
+    assert not made.world.alive
+
+
+def _dies_after_start(what: str) -> None:
+    if what == "workspace.started":
+        raise KilledError
+
+
+def test_two_that_find_the_same_end_record_it_once(made: Broker, trip: Trip) -> None:
+    tunnel = made.tunnel()
+    tunnels.close(made.ports, made.by("ada"), tunnel)
+    found = made.world.stop(tunnel)
+    real, calls = made.ports.store.find, []
+
+    def find(noun: str, **where: Any) -> Any:
+        calls.append(noun)
+        if noun == "mnt" and calls.count("mnt") == 1:  # between the look and the record, another clock records it
+            tunnels.ended(made.ports, tunnel, found)
+        return real(noun, **where)
+
+    made.ports.store.find = find  # type: ignore[method-assign]
+    tunnels.ended(made.ports, tunnel, found)
+    once(made, tunnel, "tunnel.closing", "tunnel.ended")
+    assert {one.state for one in real("mnt", tunnel=tunnel)} == {"detached"}
+
+
 def test_a_clock_that_looks_at_any_moment_does_not_disturb_an_opening(made: Broker) -> None:
     made.world.fail = lambda what: made.watch.tick()
     tunnel = made.tunnel()
