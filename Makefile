@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := PYTHONPATH=src:. $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-system setup-dev demo test check fix bench docs lock db clean
+.PHONY: help setup setup-system setup-dev demo test test-broken check fix bench docs lock db clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: setup ## the whole story on real data, live; then keeps serving if a termi
 
 test: setup ## every test (see README: what it does and how long)
 	@bash tools/test
+
+test-broken: setup ## break one thing in each step of the story and see that the story notices
+	@$(RUN) -m tests.stories.broken
 
 check: setup ## lint, types, import contracts, docs
 	@bash tools/check

@@ -53,7 +53,9 @@ def test_a_home_that_is_still_attached_stays(kept: Path) -> None:
         pytest.skip("only root attaches images")
     image = kept / "usr_a" / homes.IMAGE
     image.write_bytes(bytes(1 << 20))
-    device = subprocess.run(["/usr/sbin/losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True).stdout.strip()
+    device = subprocess.run(
+        ["/usr/sbin/losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True
+    ).stdout.strip()
     try:
         with pytest.raises(SandboxError, match="usr_a"):
             homes.wipe(kept)

@@ -93,7 +93,13 @@ every_fault = pytest.mark.parametrize(("fault", "only"), FAULTS, ids=["killed", 
 
 
 def at_each_call(
-    trip: Trip, fault: type[BaseException], only: str, *, prepare: Callable[[], str], do: Callable[[str], object], check: Callable[[str, str], None]
+    trip: Trip,
+    fault: type[BaseException],
+    only: str,
+    *,
+    prepare: Callable[[], str],
+    do: Callable[[str], object],
+    check: Callable[[str, str], None],
 ) -> int:
     """Prepare, do it with a fault at the first call, and check; then at the second, and so on; return how many calls there were."""
     at = 0

@@ -350,4 +350,3 @@ def test_a_clock_that_jumped_back_opens_nothing_again_and_ends_what_was_over(mad
         tunnels.enter(made.ports, replace(ada, signed_in=made.clock.at), tunnel, "a" * 64)
     assert made.tunnel(permit)
     made.ports.archive.verify()
-

@@ -157,7 +157,11 @@ class World:
     def inspect(self, name: str, data: bytes, manifest: Any, profile: Any) -> Any:
         self._ask("inspect")
         small = b"3" in data
-        return Inspected(findings=(found(Code.SMALL_COUNT, Severity.BLOCK, "A cell of 3.", None),) if small else (), rebuilt=data.upper(), rebuilt_name=name)
+        return Inspected(
+            findings=(found(Code.SMALL_COUNT, Severity.BLOCK, "A cell of 3.", None),) if small else (),
+            rebuilt=data.upper(),
+            rebuilt_name=name,
+        )
 
     def compare(self, files: Any, profile: Any) -> tuple[Finding, ...]:
         self._ask("compare")

@@ -17,6 +17,7 @@ from typing import Any
 
 from sulku import ids
 from sulku.plan import EndRecord
+from tests.stories.clinical import DATASETS
 from tests.stories.installation import Installation
 from tests.stories.person import Lab, Person, RefusedByApi, Watcher
 
@@ -93,6 +94,7 @@ class Story:
         self.datasets = self.line("Maria (steward)", "catalogues three clinical datasets", self.at.catalogue, lambda all_: ", ".join(all_))
         for one in self.who("ada").get("/datasets"):
             edition = one["editions"][0]
+            assert edition["persons"] == next(known.persons for known in DATASETS if known.name == one["name"])
             self.line("anybody", f"reads of {one['name']}", lambda: None, f"{edition['persons']:,} persons, {len(edition['variables'])} variables")
 
     # --- 2 ------------------------------------------------------------------------------------------------------------

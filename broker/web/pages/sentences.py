@@ -35,6 +35,7 @@ TITLES: Final = {
     "permit.resumed": "Resumed",
     "permit.revoked": "Revoked",
     "permit.expired": "Ended",
+    "permit.homes-wiped": "What was kept in its tunnels was destroyed",
     "tunnel.requested": "Asked for and cleared",
     "tunnel.closure-proved": "Proved closed",
     "tunnel.opened": "Workspace ready",

@@ -111,6 +111,7 @@ DID: Final = {
     "permit.revoked": "revoked",
     "permit.superseded": "superseded",
     "permit.expired": "recorded the end of",
+    "permit.homes-wiped": "destroyed what was kept under",
     "tunnel.requested": "asked for",
     "tunnel.closure-proved": "proved closed",
     "tunnel.opened": "opened",
