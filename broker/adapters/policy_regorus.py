@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from broker.adapters.policy import mint
 from sulku import ids
 from sulku.clearance import Clearance, Query
 from sulku.policies import Bundle, Evaluator, engine
+
+MOST: Final = 4  # compiled bundles that a thread keeps
+_THREAD: Final = threading.local()
 
 
 class RegorusPolicy:
@@ -24,11 +28,7 @@ class RegorusPolicy:
         self.bundle = bundle
         self.engine = engine()
         self._new_id = new_id
-        self._local = threading.local()
-        self._load()
-
-    def _load(self) -> None:
-        self._local.evaluator = Evaluator(self.bundle)
+        _evaluator(bundle)
 
     def ask(self, query: Query) -> Clearance:
         """Return the proof that policy said yes.
@@ -45,7 +45,14 @@ class RegorusPolicy:
         Raises:
             PolicyUnavailableError: As for ``ask``.
         """
-        if not hasattr(self._local, "evaluator"):
-            self._load()
-        evaluator: Evaluator = self._local.evaluator
-        return evaluator.answer(asked)
+        return _evaluator(self.bundle).answer(asked)
+
+
+def _evaluator(bundle: Bundle) -> Evaluator:
+    """Return this thread's evaluator of ``bundle``; the engine's objects live and die in the thread that made them."""
+    kept: dict[str, Evaluator] = _THREAD.__dict__.setdefault("evaluators", {})
+    if bundle.sha256 not in kept:
+        if len(kept) >= MOST:
+            del kept[next(iter(kept))]
+        kept[bundle.sha256] = Evaluator(bundle)
+    return kept[bundle.sha256]
