@@ -54,6 +54,7 @@ class Installation:
 
     given: Mapping[str, Any] = field(default_factory=dict)
     keep: Path | None = None  # a folder to use and leave in place; else a temporary one
+    people: list[Person] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self.state = self.keep or Path(tempfile.mkdtemp(prefix="sulku-"))
@@ -82,6 +83,8 @@ class Installation:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for person in self.people:
+            person.close()
         self.running.__exit__(None, None, None)
         self._end_workspaces()
         if self.keep is None:
@@ -121,7 +124,8 @@ class Installation:
 
     def person(self, email: str, role: str | None = None) -> Person:
         """Return somebody, signed in."""
-        return Person(self.settings, email, role)
+        self.people.append(Person(self.settings, email, role))
+        return self.people[-1]
 
     def catalogue(self) -> dict[str, str]:
         """Take the three datasets in and catalogue them, as a steward; return their ids by name."""
@@ -145,4 +149,5 @@ class Installation:
                     source=clinical.SOURCE,
                 )
                 found[one.name] = datasets.catalogue(wired.ports, by, command, dataset=target).facts[target].id
+        wired.store.close()
         return found

@@ -42,6 +42,11 @@ class Person:
         self.me = self.get("/me")
         self.id = str(self.me["id"])
 
+    def close(self) -> None:
+        """Close both clients."""
+        self.web.close()
+        self._api.close()
+
     def _token(self) -> str:
         """Sign in by the device flow, choosing the button of this person."""
         issuer, client = self.settings.issuer, self.settings.cli_client_id

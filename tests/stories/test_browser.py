@@ -53,6 +53,7 @@ class Desk:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning")  # kept-alive sockets
 @pytest.mark.timeout(400)
 def test_the_main_job_in_a_browser(chromium: Browser, tmp_path: Path) -> None:
     with Installation() as at:

@@ -25,6 +25,7 @@ def given(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning")  # kept-alive sockets
 @pytest.mark.timeout(600)
 def test_the_whole_main_job(given: dict[str, Any], tmp_path: Path) -> None:
     with Installation(given) as at:
