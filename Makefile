@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := PYTHONPATH=src:. $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-system setup-dev demo test test-broken check fix bench docs lock db clean
+.PHONY: help setup setup-system setup-dev demo test test-broken screenshots check fix bench docs lock db clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: setup ## every test (see README: what it does and how long)
 
 test-broken: setup ## break one thing in each step of the story and see that the story notices
 	@$(RUN) -m tests.stories.broken
+
+screenshots: setup ## the main job in a browser, with the tutorials' pictures (not steady yet: see CHANGELOG)
+	@$(RUN) -m pytest -q tests/stories/test_browser.py
 
 check: setup ## lint, types, import contracts, docs
 	@bash tools/check
