@@ -102,7 +102,7 @@ def inspect(ports: Ports, inspector: Inspector, profile: Mapping[str, Plain], ou
 
 def _holding(ports: Ports, output: str) -> list[str]:
     """Return the releases under review that hold ``output``."""
-    return [one.id for one in ports.store.find("rel", state="submitted") if output in {item.output for item in one.items}]
+    return [one.id for one in ports.store.find("rel", state="submitted", output=output)]
 
 
 def _without_floats(summary: dict[str, Any]) -> dict[str, Plain]:

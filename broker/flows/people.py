@@ -42,9 +42,14 @@ def set_absence(ports: Ports, by: Actor, away_until: datetime | None, delegate: 
 def leave(ports: Ports, by: Actor, person: str, reason: str) -> Receipt:
     """End a person's account and, at once, every tunnel of theirs."""
     receipt = _do(ports, by, ids.parse(person, "usr"), people.Leave(reason))
+    finish_tunnels(ports, person, by)
+    return receipt
+
+
+def finish_tunnels(ports: Ports, person: str, by: Actor) -> None:
+    """End every live tunnel of ``person``; may be repeated."""
     for tunnel in ports.store.find("tun", person=person):
         tunnels.finish(ports, tunnel.id, Cause.LEFT, by)
-    return receipt
 
 
 def _do(ports: Ports, by: Actor, target: str, command: people.Command, key: str | None = None) -> Receipt:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from broker.flows import outputs, permits, releases, tunnels
+from broker.flows import outputs, people, permits, releases, tunnels
 from broker.flows.effects import effects_of
 from sulku.clearance import mandate
 from sulku.codec import Plain
@@ -47,7 +47,7 @@ def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], No
         "inspect-output": lambda effect: inspect_output(ports, world, effect),
         "compare-release": lambda effect: compare_release(ports, world, effect),
         "deliver-release": lambda effect: void(releases.deliver(ports, effect.target)),
-        "end-person": lambda effect: end_person(ports, effect),
+        "end-person": lambda effect: people.finish_tunnels(ports, effect.target, tunnels.WORKER),
         "end-permit": lambda effect: end_permit(ports, world, effect),
         "notify": lambda effect: world.tell(effect.body["to"], effect.body["what"], effect.target),
     }
@@ -133,12 +133,6 @@ def compare_release(ports: Ports, world: Neighbours, effect: Effect) -> None:
     release = ports.store.peek([effect.target])[effect.target]
     permit = ports.store.peek([release.permit])[release.permit]
     releases.compare(ports, world.inspector, world.profiles[permit.paper.profile], release.id)
-
-
-def end_person(ports: Ports, effect: Effect) -> None:
-    """End every live tunnel of somebody who left."""
-    for tunnel in ports.store.find("tun", person=effect.target):
-        tunnels.finish(ports, tunnel.id, Cause.LEFT, service("worker"))
 
 
 @dataclass(slots=True)

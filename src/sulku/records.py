@@ -105,12 +105,3 @@ class Notice:
     about: str
     at: datetime
     seen: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A steward's work on one noun: what needs them, what waits for others, and what closed last."""
-
-    needs_me: tuple[object, ...]
-    waiting: tuple[object, ...]
-    done: tuple[object, ...]
