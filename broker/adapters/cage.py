@@ -39,6 +39,16 @@ def inhabitants(pid_namespace: int, mount_namespace: int = 0) -> list[int]:
     return found
 
 
+def _first(pid_namespace: int) -> int:
+    """Return the host's id of the first process in a namespace, by inode number; LookupError if it is gone."""
+    for pid in inhabitants(pid_namespace):
+        with contextlib.suppress(OSError):
+            rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+            if any(row.startswith("NSpid:") and row.endswith("\t1") for row in rows):
+                return pid
+    raise LookupError(pid_namespace)
+
+
 class Cage:
     """A workspace's processes, from outside.
 
@@ -98,6 +108,9 @@ class Cage:
     def spawn(self, listener: socket.socket) -> None:
         """Start bubblewrap with ``listener`` inherited; call it from the main thread, with whose death the tree dies.
 
+        bubblewrap is the first process of a namespace of ours: when it goes, the kernel kills whatever is in there, at
+        whatever moment. By itself it would leave a child behind that has not yet asked to die with it.
+
         Raises:
             SandboxError: bubblewrap did not get as far as starting the workspace.
         """
@@ -116,17 +129,20 @@ class Cage:
             Fd.INFO: info_writer,
             Fd.TUNNEL: _memory(notice(self.plan)),
         }
-        parent = os.getpid()
-        self.bwrap_pid = os.fork()
+        with linux.children_in_new(linux.CLONE_NEWPID):
+            self.bwrap_pid = os.fork()
         if not self.bwrap_pid:
-            self._become_bwrap(parent, passed, errors_writer)
+            self._become_bwrap(passed, errors_writer)
         for number in (info_writer, errors_writer, passed[Fd.SECCOMP], passed[Fd.ARGUMENTS], passed[Fd.TUNNEL]):
             os.close(number)
         theirs.close()
         self._read_info(info)
 
-    def _become_bwrap(self, parent: int, passed: dict[Fd, int], errors: int) -> NoReturn:
+    def _become_bwrap(self, passed: dict[Fd, int], errors: int) -> NoReturn:
         try:
+            os.close(self._errors)
+            linux.unshare(linux.CLONE_NEWNS)
+            linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
             for number, source in enumerate((os.open(os.devnull, os.O_RDONLY), errors, errors)):
                 os.dup2(source, number)
             cgroups.join(self._groups)
@@ -148,7 +164,7 @@ class Cage:
             os.setgroups([])
             os.setresgid(self.uid, self.uid, self.uid)
             os.setresuid(self.uid, self.uid, self.uid)
-            linux.die_with_parent(parent, signal.SIGKILL)  # after the ids: changing them would clear it
+            linux.die_with_parent(signal.SIGKILL, 2)  # after the ids: changing them would clear it
             for one in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
                 signal.signal(one, signal.SIG_DFL)  # Python ignores two of them, and exec would inherit that
             os.execve(self._bwrap, ["bwrap", "--args", str(int(Fd.ARGUMENTS)), "--", *COMMAND], {})  # noqa: S606
@@ -167,8 +183,9 @@ class Cage:
         os.close(info)
         try:
             self.namespaces = {name: int(value) for name, value in json.loads(text).items()}
+            self.namespaces["child-pid"] = _first(self.namespaces["pid-namespace"])
             self._init = os.pidfd_open(self.namespaces["child-pid"])
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, LookupError, OSError) as error:
             raise SandboxError(f"bubblewrap did not start the workspace: {self.epitaph()}") from error
 
     def tell(self, message: dict[str, Any]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import select
+from collections.abc import Iterator
 from typing import Final
 
 CLONE_NEWNS: Final = 0x0002_0000
 CLONE_NEWUSER: Final = 0x1000_0000
+CLONE_NEWPID: Final = 0x2000_0000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x4_0000
 MNT_DETACH: Final = 2
@@ -52,10 +56,30 @@ def umount(target: str, flags: int = 0) -> None:
     _check(_libc.umount2(target.encode(), flags), f"umount {target}")
 
 
-def die_with_parent(parent: int, signal: int) -> None:
-    """Have the kernel send us ``signal`` when ``parent``, our parent's main thread, dies; exit if it is dead now."""
+@contextlib.contextmanager
+def children_in_new(flag: int) -> Iterator[None]:
+    """Have the first child that is forked in the block begin a new namespace (``CLONE_NEWPID``); OSError if refused."""
+    ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    before = os.getpid()
+    unshare(flag)
+    try:
+        yield
+    finally:
+        if os.getpid() == before:  # in the child there is nothing to go back to
+            setns(ours, flag)
+        os.close(ours)
+
+
+def die_with_parent(signal: int, pipe: int) -> None:
+    """Have the kernel send us ``signal`` when our parent's main thread dies; exit if it is dead now.
+
+    Args:
+        pipe: The writing end of a pipe that nobody but the parent reads: a parent outside our namespace has no number.
+    """
     _check(_libc.prctl(_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl")
-    if os.getppid() != parent:
+    watch = select.poll()
+    watch.register(pipe, 0)
+    if watch.poll(0):  # POLLERR: no reader is left
         os._exit(127)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from broker.adapters import cage, canaries, supervisor
-from sulku.plan import WorkspacePlan
+from broker.adapters import cage, canaries, linux, supervisor
+from sulku.plan import Fd, WorkspacePlan
 
 Arguments = list[str]
 
@@ -34,7 +36,8 @@ ROOT = ("--remount-ro", "/")
 HOLES: dict[str, Callable[[Arguments], Arguments]] = {
     "none": lambda a: a,
     "network": lambda a: _sharing("net", a),
-    "processes": lambda a: _sharing("pid", a),
+    "processes": lambda a: _before(_without(a, "--proc", "/proc"), ("--dev", "/dev"), "--ro-bind", "/proc", "/proc"),
+    "one namespace of processes": lambda a: _sharing("pid", a),
     "no filter": lambda a: _without(a, "--seccomp", "5"),
     "nested namespaces": lambda a: _without(_without(a, "--seccomp", "5"), "--disable-userns"),
     "writable root": lambda a: _without(a, *ROOT),
@@ -66,10 +69,27 @@ def _killed_after(owner: type, name: str) -> None:
     setattr(owner, name, then_die)
 
 
+def _killed_midway() -> None:
+    """Die while bubblewrap's child still waits to be let go: bubblewrap hangs on a full pipe, which nobody empties."""
+    honest = cage.Cage._become_bwrap
+
+    def become(self: cage.Cage, passed: dict[Fd, int], errors: int) -> NoReturn:
+        os.set_blocking(passed[Fd.INFO], False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(passed[Fd.INFO], b" " * 65536)
+        os.set_blocking(passed[Fd.INFO], True)
+        honest(self, passed, errors)
+
+    cage.Cage._become_bwrap = become  # type: ignore[method-assign]
+    cage.Cage._read_info = lambda *_: (time.sleep(0.5), _die())  # type: ignore[method-assign, assignment]
+
+
 PHASES: dict[str, Callable[[], None]] = {
     "killed before anything": lambda: _killed_before(supervisor.Supervisor, "open"),
     "killed when laid out": lambda: _killed_after(cage.Cage, "stage"),
     "killed when spawning": lambda: _killed_before(cage.Cage, "_read_info"),
+    "killed when half spawned": _killed_midway,
     "killed when spawned": lambda: _killed_after(cage.Cage, "spawn"),
     "killed when proving": lambda: _killed_before(cage.Cage, "hear"),
     "killed when proved": lambda: _killed_after(supervisor.Supervisor, "_prove"),
@@ -80,6 +100,10 @@ PHASES: dict[str, Callable[[], None]] = {
 def _hang() -> None:
     supervisor.GRACE = 0.5  # type: ignore[misc]
     supervisor.Supervisor.watch = lambda self: time.sleep(600)  # type: ignore[method-assign]
+
+
+def _not_apart() -> None:
+    linux.children_in_new = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
 
 
 def _dead_canary() -> None:
@@ -104,7 +128,7 @@ def main() -> int:
     def begin(self: supervisor.Supervisor, order: dict[str, object]) -> None:
         start(self, order)
         PHASES.get(self.plan.title, lambda: None)()
-        {"dead canary": _dead_canary, "hangs": _hang}.get(self.plan.title, lambda: None)()
+        {"dead canary": _dead_canary, "hangs": _hang, "processes": _not_apart}.get(self.plan.title, lambda: None)()
 
     cage.bwrap_arguments = arguments  # type: ignore[assignment]
     supervisor.Supervisor.__init__ = begin  # type: ignore[method-assign, assignment]

@@ -97,7 +97,8 @@ def left_behind(plan: WorkspacePlan) -> list[str]:
             rows = (entry / "status").read_text().splitlines() if entry.name.isdigit() else []
         except OSError:
             continue
-        found += [f"process {entry.name}" for row in rows if row.startswith("Uid:") and uid in row.split()]
+        if "State:\tZ (zombie)" not in rows:  # a zombie is a row in a table, which the host's first process clears
+            found += [f"process {entry.name}" for row in rows if row.startswith("Uid:") and uid in row.split()]
     for device in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
             found += [f"device {device}"] if device.read_text().startswith(plan.home) else []

@@ -63,6 +63,13 @@ def test_a_hole_is_found_and_no_data_comes_near_it(here: Bench, hole: str) -> No
     assert not left_behind(plan)
 
 
+def test_a_workspace_that_shares_its_supervisors_processes_does_not_start(here: Bench) -> None:
+    plan = here.plan("one namespace of processes")
+    with pytest.raises(SandboxError, match="did not start"):
+        here.leaky().start(plan)
+    assert not left_behind(plan)
+
+
 def test_the_leaky_supervisor_without_a_hole_is_closed(here: Bench) -> None:
     assert here.leaky().start(here.plan("none")).closed
 
