@@ -24,7 +24,7 @@ test: setup ## every test (see README: what it does and how long)
 test-broken: setup ## break one thing in each step of the story and see that the story notices
 	@$(RUN) -m tests.stories.broken
 
-screenshots: setup ## the main job in a browser, with the tutorials' pictures (not steady yet: see CHANGELOG)
+screenshots: setup ## the main job in a browser alone, which takes the tutorials' pictures
 	@$(RUN) -m pytest -q tests/stories/test_browser.py
 
 check: setup ## lint, types, import contracts, docs

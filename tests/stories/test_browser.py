@@ -148,6 +148,9 @@ def open_tunnel(ada: Desk) -> str:
     return page.url.rsplit("/", 1)[1].split("?")[0]
 
 
+CELL = "import pandas as pd; d = pd.read_csv('/data/flchain/flchain.csv'); d.age.plot.hist(); print(len(d))"
+
+
 def work(ada: Desk, at: Installation, tunnel: str) -> None:
     """JupyterLab works in the shell page: a cell runs and shows a plot."""
     page = ada.page
@@ -157,10 +160,13 @@ def work(ada: Desk, at: Installation, tunnel: str) -> None:
     lab.locator(".jp-LauncherCard[data-category='Notebook']").first.click(timeout=60_000)
     cell = lab.locator(".jp-Notebook .jp-Cell .cm-content").first
     cell.click(timeout=30_000)
-    page.keyboard.type("import pandas as pd; d = pd.read_csv('/data/flchain/flchain.csv'); d.age.plot.hist(); print(len(d))")
+    expect(lab.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_attached(timeout=90_000)
+    page.keyboard.insert_text(CELL)
+    expect(cell).to_have_text(CELL)
     page.keyboard.press("Shift+Enter")
     expect(lab.locator(".jp-OutputArea-output img").first).to_be_visible(timeout=90_000)
     expect(lab.locator(".jp-OutputArea").first).to_contain_text("7874")
+    IMAGES.mkdir(exist_ok=True)
     page.screenshot(path=str(IMAGES / "researcher-4-jupyterlab.png"))
 
 
