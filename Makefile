@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := PYTHONPATH=src:. $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-system setup-dev demo test test-broken screenshots check fix bench docs lock db clean
+.PHONY: help setup demo test test-broken screenshots cluster-up cluster-down check fix bench docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test-broken: setup ## break one thing in each step of the story and see that the
 
 screenshots: setup ## the main job in a browser alone, which takes the tutorials' pictures
 	@$(RUN) -m pytest -q tests/stories/test_browser.py
+
+cluster-up: setup ## raise a real Kubernetes in a network namespace (the first time builds it: about 25 minutes)
+	@bash tools/cluster up
+
+cluster-down: setup ## stop it and leave nothing behind
+	@bash tools/cluster down
 
 check: setup ## lint, types, import contracts, docs
 	@bash tools/check

