@@ -16,6 +16,7 @@ _X32: Final = 0x4000_0000  # bit of the second x86 interface: same calls, other 
 _ALLOW, _ERRNO, _KILL = 0x7FFF_0000, 0x0005_0000, 0x8000_0000
 _LOAD, _RETURN = 0x20, 0x06  # BPF_LD|BPF_W|BPF_ABS, BPF_RET|BPF_K
 _EQUAL, _AT_LEAST, _ANY_BIT = 0x15, 0x35, 0x45  # BPF_JMP|BPF_K with JEQ, JGE, JSET
+_AND = 0x54  # BPF_ALU|BPF_AND|BPF_K
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets; arguments are 8 bytes each, low word first
 
 NAMESPACES: Final = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000
@@ -61,8 +62,23 @@ def _argument(index: int) -> bytes:
     return _step(_LOAD, _ARGUMENTS + 8 * index)
 
 
-def program(machine: str) -> bytes:
+def _sockets(network: bool) -> list[bytes]:
+    """Return what is asked of a new socket; with a ``network`` that must lead nowhere, streams alone, and no IPv6."""
+    allow, refuse = _step(_RETURN, _ALLOW), _refuse(errno.EOPNOTSUPP)
+    if network:
+        unix, inet, stream = 1, 2, 1
+        return [
+            _argument(0), _step(_EQUAL, unix, 5, 0), _step(_EQUAL, inet, 0, 3),
+            _argument(1), _step(_AND, 0xF), _step(_EQUAL, stream, 1, 0), refuse, allow,
+        ]  # fmt: skip
+    return [_argument(0), *(_step(_EQUAL, family, len(FAMILIES) - at, 0) for at, family in enumerate(FAMILIES)), refuse, allow]
+
+
+def program(machine: str, *, network: bool = False) -> bytes:
     """Return the filter for ``machine`` (``x86_64`` or ``aarch64``), ready for ``bwrap --seccomp``.
+
+    Args:
+        network: For a place that has a network, such as a pod: no datagrams (names, pings), raw sockets or IPv6.
 
     Denied calls answer EPERM; ``clone3`` answers ENOSYS, so that the C library falls back to ``clone``, whose flags can
     be read; other address families answer EOPNOTSUPP, because ZeroMQ aborts the kernel's process when a netlink socket is
@@ -86,8 +102,8 @@ def program(machine: str) -> bytes:
     out += [_step(_EQUAL, clone3, 0, 1), _refuse(errno.ENOSYS)]
     allow = _step(_RETURN, _ALLOW)
     out += [_step(_EQUAL, clone, 0, 4), _argument(0), _step(_ANY_BIT, NAMESPACES, 0, 1), _refuse(errno.EPERM), allow]
-    families = [_step(_EQUAL, family, len(FAMILIES) - place, 0) for place, family in enumerate(FAMILIES)]
-    out += [_step(_EQUAL, socket, 0, len(FAMILIES) + 3), _argument(0), *families, _refuse(errno.EOPNOTSUPP), allow]
+    sockets = _sockets(network)
+    out += [_step(_EQUAL, socket, 0, len(sockets)), *sockets]
     out += [_step(_EQUAL, ioctl, 0, 4), _argument(1), _step(_EQUAL, TERMINAL_INPUT[0], 1, 0)]
     out += [_step(_EQUAL, TERMINAL_INPUT[1], 0, 1), _refuse(errno.EPERM), allow]
     return b"".join(out)

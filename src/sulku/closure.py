@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,21 @@ WAYS: Final = frozenset(
         "cgroups", "datasets-absent",
     }
 )  # fmt: skip
+# The same for a pod, which has a network that must lead nowhere: what the broker tells of, and what the probe looks at.
+POD_TARGETS: Final = frozenset(
+    {
+        "canary-tcp", "canary-udp", "canary-icmp", "api-service", "api-address", "dns-udp", "dns-tcp", "node-kubelet", "node-icmp",
+        "neighbour-tcp", "metadata", "broker", "ipv6-tcp", "ipv6-udp",
+    }
+)  # fmt: skip
+POD_WAYS: Final = POD_TARGETS | frozenset(
+    {
+        "sockets", "ipv6-addresses", "account", "services", "host-sockets", "datasets-absent", "proc-sys", "proc-secrets", "mount",
+        "new-mount", "unshare", "setns", "clone-user", "ptrace", "other-memory", "chroot", "setuid", "capabilities",
+        "no-new-privileges", "kernel-calls", "device-nodes", "write-outside", "terminal",
+    }
+)  # fmt: skip
+POD_CONTROLS: Final = frozenset({"canary-tcp", "canary-udp"})
 CONTROLS: Final = frozenset({"tcp4", "tcp-any", "udp4", "abstract", "path", "file"})
 
 
@@ -75,14 +91,27 @@ class ClosureReport:
         return plain(self)
 
 
-def judge(tunnel: str, attempts: Iterable[Attempt], controls: Iterable[Control], milliseconds: int) -> ClosureReport:
-    """Return the verdict; whatever is missing, dead or repeated counts against closure."""
+def judge(
+    tunnel: str,
+    attempts: Iterable[Attempt],
+    controls: Iterable[Control],
+    milliseconds: int,
+    *,
+    ways: AbstractSet[str] = WAYS,
+    needed: AbstractSet[str] = CONTROLS,
+) -> ClosureReport:
+    """Return the verdict; whatever is missing, dead or repeated counts against closure.
+
+    Args:
+        ways: What must have been tried.
+        needed: The canaries that must have been seen alive.
+    """
     tried, shown = tuple(attempts), tuple(controls)
     problems = [f"{one.way}: open ({one.how})" for one in tried if not one.closed]
-    problems += [f"{way}: not tried" for way in sorted(WAYS - {one.way for one in tried})]
+    problems += [f"{way}: not tried" for way in sorted(ways - {one.way for one in tried})]
     problems += [f"control {one.canary}: dead" for one in shown if not one.alive]
     problems += [f"control {one.canary}: {one.strangers} contacts from inside" for one in shown if one.strangers]
-    problems += [f"control {name}: missing" for name in sorted(CONTROLS - {one.canary for one in shown})]
+    problems += [f"control {name}: missing" for name in sorted(needed - {one.canary for one in shown})]
     if len({one.way for one in tried}) != len(tried):
         problems.append("an attempt is reported twice")
     return ClosureReport(tunnel, not problems, tried, shown, tuple(problems), milliseconds)

@@ -65,9 +65,9 @@ def configure(state: Path) -> None:
     """Write the configuration files, and put the container runtime's helpers where it looks for them."""
     containers, sandbox = programs.folder("containers"), programs.folder("sandbox")
     for name in ("ptp", "loopback", "host-local"):
-        shutil.copy2(containers / name, state / "cni-bin" / name)
+        _put(containers / name, state / "cni-bin")
     for source in (containers / "containerd-shim-runc-v2", sandbox / "runsc", sandbox / "containerd-shim-runsc-v1"):
-        shutil.copy2(source, state / "bin" / source.name)
+        _put(source, state / "bin")
     network = {
         "type": "ptp",
         "ipMasq": False,
@@ -78,6 +78,12 @@ def configure(state: Path) -> None:
     (state / "containerd.toml").write_text(_CONTAINERD.format(state=state))
     (state / "kubelet.json").write_text(json.dumps(_kubelet(state)))
     (state / "Corefile").write_text(_COREDNS.format(state=state, address="198.18.0.10"))
+
+
+def _put(program: Path, folder: Path) -> None:
+    """Have ``program`` in ``folder``: beside one that runs, not over it."""
+    (folder / program.name).unlink(missing_ok=True)
+    shutil.copy2(program, folder / program.name)
 
 
 def _kubelet(state: Path) -> dict[str, object]:

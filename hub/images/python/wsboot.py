@@ -82,15 +82,14 @@ def configuration(token: str) -> Any:
     return c
 
 
-def serve(token: str, ready: Any) -> None:
-    """Serve JupyterLab on the inherited descriptor until killed; call ``ready`` once it accepts connections."""
+def serve(token: str, listener: socket.socket, ready: Any) -> None:
+    """Serve JupyterLab on ``listener`` until killed; call ``ready`` once it accepts connections."""
     from jupyter_server.serverapp import ServerApp
     from jupyterlab.labapp import LabApp
 
     def bind(server: Any) -> None:
-        listener = socket.socket(fileno=LISTEN)
         listener.setblocking(False)
-        os.set_inheritable(LISTEN, False)
+        listener.set_inheritable(False)
         server.http_server.add_socket(listener)
         server.io_loop.add_callback(ready)
 
@@ -131,7 +130,7 @@ def main() -> None:
             if "mounted" in message:
                 say({"refused": {name: refusal(name) for name in message["mounted"]}})
             elif "serve" in message:
-                serve(message["serve"]["token"], ready)
+                serve(message["serve"]["token"], socket.socket(fileno=LISTEN), ready)
                 return
     except Exception:
         say({"failed": traceback.format_exc()[-3000:]})

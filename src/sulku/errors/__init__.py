@@ -1,7 +1,7 @@
 """Every way sulku says no, as one tree with stable codes.
 
 SulkuError
-  RefusalError     an expected no: whoever asked can act on it (4xx; exit 2 to 5; never an alert)
+  RefusalError     an expected no: whoever asked can act on it (4xx; exit 2 to 5, 8, 9; never an alert)
   FaultError       an unexpected no: an operator must act (5xx; exit 6 to 7; an alert)
 
 A code is part of the contract: pages, the API, the CLI and the ledger all show it, and it never changes its meaning.
@@ -29,8 +29,11 @@ from sulku.errors.ledger import (
     NotCanonicalError,
     ProofError,
     SignatureError,
+    StatusListStaleError,
+    StatusUnknownError,
     UnknownKeyError,
 )
+from sulku.errors.links import CertificateUnfitError, WrongNeighbourError
 from sulku.errors.moves import IllegalMoveError, PermitNotLiveError, RepeatedKeyError, RuleError, StaleError
 from sulku.errors.outputs import (
     InspectionUnavailableError,
@@ -39,8 +42,15 @@ from sulku.errors.outputs import (
     UnreadableTableError,
     UnreadableTextError,
 )
-from sulku.errors.people import DeniedError, NotFoundError, SignInRequiredError
-from sulku.errors.sandbox import HomeInUseError, IsolationUnavailableError, NotProvedClosedError, SandboxError, WorkspaceNotReadyError
+from sulku.errors.people import BoundElsewhereError, DeniedError, NotFoundError, SignInRequiredError
+from sulku.errors.sandbox import (
+    ClusterUnavailableError,
+    HomeInUseError,
+    IsolationUnavailableError,
+    NotProvedClosedError,
+    SandboxError,
+    WorkspaceNotReadyError,
+)
 from sulku.errors.system import (
     ConfigurationError,
     GateUnavailableError,
@@ -68,8 +78,11 @@ __all__ = [
     "AnsweredNoError",
     "BadTicketError",
     "BadTokenError",
+    "BoundElsewhereError",
     "BrokerUnavailableError",
     "BundleError",
+    "CertificateUnfitError",
+    "ClusterUnavailableError",
     "CommitmentError",
     "ConfigurationError",
     "ConfirmationNeededError",
@@ -110,6 +123,8 @@ __all__ = [
     "SignInRequiredError",
     "SignatureError",
     "StaleError",
+    "StatusListStaleError",
+    "StatusUnknownError",
     "StoreUnavailableError",
     "SulkuError",
     "TooLargeError",
@@ -125,4 +140,5 @@ __all__ = [
     "WorkspaceNotReadyError",
     "WorkspaceUnavailableError",
     "WrongMethodError",
+    "WrongNeighbourError",
 ]

@@ -49,3 +49,10 @@ class SandboxError(FaultError):
 
     code = "sandbox"
     fix = "Open a new tunnel; operators find the cause in the end record."
+
+
+class ClusterUnavailableError(FaultError):
+    """The cluster's API server does not answer, so that nothing can be opened; what runs ends by its own clock."""
+
+    code = "cluster-unavailable"
+    fix = "Try again in a minute. Operators: see whether the API server answers, and whether the worker's account may ask it."

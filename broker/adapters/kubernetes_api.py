@@ -1,0 +1,150 @@
+"""The few calls of the Kubernetes API that tunnels need, on dictionaries, with the conflicts and absences named."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from kubernetes import config
+from kubernetes.client import ApiClient
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from sulku.errors import ClusterUnavailableError, IsolationUnavailableError
+from sulku.manifests import Manifest
+
+_PLURALS: Final = {
+    "Namespace": "namespaces",
+    "PersistentVolume": "persistentvolumes",
+    "NetworkPolicy": "networkpolicies",
+    "ResourceQuota": "resourcequotas",
+    "LimitRange": "limitranges",
+    "Secret": "secrets",
+    "ConfigMap": "configmaps",
+    "PersistentVolumeClaim": "persistentvolumeclaims",
+    "Pod": "pods",
+}
+_WIDE: Final = {"Namespace", "PersistentVolume"}
+_GROUPS: Final = {"NetworkPolicy": "/apis/networking.k8s.io/v1"}
+SECONDS: Final = (3.0, 15.0)  # to connect, and to be answered
+
+
+class Api:
+    """The API server, with the rights of whoever we run as."""
+
+    def __init__(self, client: ApiClient) -> None:
+        """Take a configured client."""
+        self._client = client
+        self.calls = 0
+
+    @classmethod
+    def connect(cls, kubeconfig: str = "") -> Api:
+        """Return one by a configuration file, or, without one, by the account of the pod that we run in.
+
+        Raises:
+            ClusterUnavailableError: Neither is there.
+        """
+        try:
+            if kubeconfig:
+                return cls(config.new_client_from_config(kubeconfig))  # type: ignore[no-untyped-call]
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
+            return cls(ApiClient())
+        except config.ConfigException as error:
+            raise ClusterUnavailableError(str(error)) from error
+
+    def path(self, kind: str, namespace: str = "", name: str = "") -> str:
+        """Return the path of a kind, or of one object."""
+        where = "" if kind in _WIDE else f"/namespaces/{namespace}"
+        return f"{_GROUPS.get(kind, '/api/v1')}{where}/{_PLURALS[kind]}{f'/{name}' if name else ''}"
+
+    def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, content: str = "application/json") -> Any:
+        """Return the answer, read.
+
+        Raises:
+            ApiException: The server says no; ``status`` says how.
+            ClusterUnavailableError: No server answers, or it is not able to (5xx, 429).
+        """
+        settings = self._client.configuration
+        headers = {"Accept": "application/json", "Content-Type": content, **self._client.default_headers}
+        queries: list[tuple[str, str]] = []
+        self._client.update_params_for_auth(headers, queries, ["BearerToken"], path, method, body)
+        url = f"{settings.host}{path}{f'?{urlencode(query)}' if query else ''}"
+        self.calls += 1
+        try:
+            ask: Any = self._client.rest_client.request
+            answer = ask(method, url, headers=headers, body=body, _request_timeout=SECONDS)
+        except HTTPError as error:
+            raise ClusterUnavailableError(f"{type(error).__name__}: {error}"[:300]) from error
+        except ApiException as error:
+            if error.status in {0, 429} or error.status >= 500:
+                raise ClusterUnavailableError(f"{error.status} {error.reason}") from error
+            raise
+        data = answer.read()
+        if answer.status in {0, 429} or answer.status >= 500:
+            raise ClusterUnavailableError(f"{answer.status} {answer.reason}: {data[:300]!r}")
+        if answer.status >= 400:
+            failure = ApiException(status=answer.status, reason=answer.reason)
+            failure.body = data.decode(errors="replace")
+            raise failure
+        return json.loads(data)
+
+    def find(self, kind: str, name: str, namespace: str = "") -> Manifest | None:
+        """Return one object, ``None`` if there is none."""
+        try:
+            return dict(self.call("GET", self.path(kind, namespace, name)))
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def every(self, kind: str, selector: str, namespace: str = "") -> list[Manifest]:
+        """Return the objects with a label, in pages of 500."""
+        found: list[Manifest] = []
+        query = {"labelSelector": selector, "limit": "500"}
+        while True:
+            page = self.call("GET", self.path(kind, namespace), query=query)
+            found += page["items"]
+            if not (more := page["metadata"].get("continue")):
+                return found
+            query["continue"] = more
+
+    def make(self, manifest: Manifest) -> None:
+        """Create an object; one that is there already stays as it is.
+
+        Raises:
+            IsolationUnavailableError: The cluster's rules refuse it (403, 422): a guard or a quota speaks.
+        """
+        kind = manifest["kind"]
+        try:
+            self.call("POST", self.path(kind, manifest["metadata"].get("namespace", "")), manifest)
+        except ApiException as error:
+            if error.status == 409:
+                return
+            text = str(error.body)
+            said = json.loads(text).get("message", "") if text.startswith("{") else text
+            raise IsolationUnavailableError([f"{kind} {manifest['metadata']['name']}"], said[:400]) from error
+
+    def remove(self, kind: str, name: str, namespace: str = "", *, grace: int | None = None) -> None:
+        """Begin to delete an object; one that is not there is no error."""
+        body = {} if grace is None else {"gracePeriodSeconds": grace}
+        try:
+            self.call("DELETE", self.path(kind, namespace, name), body)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+
+    def merge(self, kind: str, name: str, change: Manifest, namespace: str = "") -> None:
+        """Merge ``change`` into an object."""
+        self.call("PATCH", self.path(kind, namespace, name), change, content="application/merge-patch+json")
+
+    def gone(self, kind: str, name: str, namespace: str = "", *, seconds: float) -> bool:
+        """Return whether the object is gone within ``seconds``."""
+        until = time.monotonic() + seconds
+        while self.find(kind, name, namespace) is not None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True

@@ -1,0 +1,37 @@
+"""The cluster that all of these tests share, and what they need to open tunnels on it; the tests run inside its network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import images, programs
+from tests.cluster.bench import Bench, prepare
+from tests.cluster.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """Give the cluster, raised if need be (it stays for the next run: `make cluster-down` ends it), from inside."""
+    made = Cluster(programs.CACHE.parent / "cluster")
+    made.up()
+    for archive in (images.pause(), images.workspace()[0]):
+        made.load(archive)
+    made.join()
+    return made
+
+
+@pytest.fixture(scope="session")
+def prepared(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of datasets and homes on the node, with the canary and the guards in place."""
+    return prepare(cluster, tmp_path_factory.mktemp("volumes"))
+
+
+@pytest.fixture(params=["gvisor", "runc"])
+def bench(cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Give a broker's hands on the cluster, with each kind of isolation."""
+    made = Bench(cluster, prepared, request.param)
+    yield made
+    made.clear()

@@ -1,0 +1,77 @@
+"""A tunnel on a real cluster: proved closed, released, read-only inside, ended by whoever is first, and then gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from sulku.closure import POD_WAYS
+from sulku.errors import NotProvedClosedError, TunnelEndedError
+from sulku.manifests import POD, PROVE, WORKSPACE, namespace_of
+from sulku.plan import Alive, EndRecord
+from tests.cluster.bench import Bench, now, soon
+
+
+def test_a_sound_pod_is_proved_closed_by_every_way_and_every_control(bench: Bench) -> None:
+    plan = bench.plan()
+    report = bench.tunnels.start(plan)
+    assert report.closed, report.problems
+    assert {one.way for one in report.attempts} >= POD_WAYS
+    assert all(one.alive and not one.strangers for one in report.controls)
+
+
+def test_nothing_starts_before_the_release_and_the_workspace_answers_after_it(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.tunnels.start(plan)
+    states = {one["name"]: one["state"] for one in bench.pod(POD, namespace_of(plan.tunnel))["status"]["containerStatuses"]}
+    assert "waiting" in states[WORKSPACE]
+    proofs = bench.tunnels.release(plan.tunnel, bench.volumes)
+    assert [(one.name, one.refused, one.files) for one in proofs] == [("flchain", "EROFS", 1)]
+    assert bench.tunnels.wait_ready(plan.tunnel, 60).startswith("http://10.244.")
+    status = bench.tunnels.status(plan.tunnel)
+    assert isinstance(status, Alive)
+    assert status.phase == "released"
+
+
+def test_a_release_without_a_proof_is_refused(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.tunnels.start(plan)
+    stranger = bench.hands()  # a worker that has not seen the proof
+    with pytest.raises(NotProvedClosedError):
+        stranger.release(plan.tunnel, bench.volumes)
+    states = {one["name"]: one["state"] for one in bench.pod(POD, namespace_of(plan.tunnel))["status"]["initContainerStatuses"]}
+    assert "running" in states[PROVE]
+
+
+def test_stopping_leaves_nothing_and_a_late_opening_does_nothing(bench: Bench) -> None:
+    plan = bench.opened()
+    record = bench.tunnels.stop(plan.tunnel)
+    assert (record.cause, record.processes_left, record.mounts_left) == ("stopped", 0, 0)
+    assert bench.tunnels.stop(plan.tunnel) == record
+    assert soon(lambda: not bench.left_behind(plan.tunnel))
+    with pytest.raises(TunnelEndedError):
+        bench.tunnels.start(plan)
+    assert record in bench.tunnels.ended()
+    bench.tunnels.acknowledge(plan.tunnel)
+    assert record not in bench.tunnels.ended()
+    with pytest.raises(TunnelEndedError):
+        bench.tunnels.start(plan)
+
+
+def test_the_kubelet_ends_a_tunnel_at_its_deadline_while_the_broker_does_nothing(bench: Bench) -> None:
+    plan = bench.opened()
+    deadline = now() + timedelta(seconds=3)
+    bench.tunnels.shorten(plan.tunnel, deadline)
+    assert soon(lambda: bench.pod(POD, namespace_of(plan.tunnel))["status"]["phase"] == "Failed", 10)
+    assert now() - deadline < timedelta(seconds=5)
+    record = bench.tunnels.status(plan.tunnel)
+    assert isinstance(record, EndRecord)
+    assert record.cause == "deadline"
+
+
+def test_until_its_deadline_a_tunnel_lives_and_its_patrol_finds_nothing(bench: Bench) -> None:
+    plan = bench.opened()
+    report = bench.tunnels.patrol(plan.tunnel)
+    assert report.closed, report.problems
+    assert isinstance(bench.tunnels.status(plan.tunnel), Alive)
