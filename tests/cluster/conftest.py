@@ -10,6 +10,7 @@ import pytest
 from tests.cluster import images, programs
 from tests.cluster.bench import Bench, prepare
 from tests.cluster.cluster import Cluster
+from tests.cluster.guarding import Guarded
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,12 @@ def bench(cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) -> I
     made = Bench(cluster, prepared, request.param)
     yield made
     made.clear()
+
+
+@pytest.fixture(scope="session")
+def guarded(cluster: Cluster, prepared: Path) -> Iterator[Guarded]:
+    """Give the worker's own hands on the cluster with the chart's guards, which are gone afterwards."""
+    made = Guarded(cluster, prepared)
+    yield made
+    made.clear()
+    made.remove()
