@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := PYTHONPATH=src:. $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-broken screenshots cluster-up cluster-down check fix bench docs lock clean
+.PHONY: help setup demo test test-broken screenshots cluster-up test-cluster cluster-down check fix bench docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ screenshots: setup ## the main job in a browser alone, which takes the tutorials
 
 cluster-up: setup ## raise a real Kubernetes in a network namespace (the first time builds it: about 25 minutes)
 	@bash tools/cluster up
+
+test-cluster: cluster-up ## the chart, and tunnels on that Kubernetes (not part of `make test` yet: see CHANGELOG)
+	@$(RUN) -m pytest -q --durations 5 tests/helm tests/cluster
 
 cluster-down: setup ## stop it and leave nothing behind
 	@bash tools/cluster down

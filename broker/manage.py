@@ -7,14 +7,16 @@ import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from broker import processes, serving, settings, wiring
+from broker import checkup, processes, serving, settings, wiring
+from broker.adapters import certificates
 from broker.adapters.clock import SystemClock
 from broker.adapters.keys import FileKeys, secret
 from broker.adapters.sandbox import doctor as isolation
@@ -26,8 +28,9 @@ from broker.store.unit import Database
 from sulku import ids
 from sulku.codec import plain
 from sulku.crypto import seal
-from sulku.errors import SulkuError
+from sulku.errors import ConfigurationError, InvalidInputError, SulkuError
 from sulku.people import Register, Role, service
+from sulku.soundness import safe
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 out = Console(stderr=True)
@@ -91,9 +94,17 @@ def up(state: State = HERE) -> None:
 
 
 @app.command()
-def doctor(state: State = HERE) -> None:
-    """Try what sulku needs of this machine, and show where each setting comes from."""
+def doctor(
+    state: State = HERE,
+    *,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Attack the Kubernetes cluster of the settings instead, from pods that are removed again.")] = False,
+    dataset: Annotated[list[str], typer.Option(help="With --cluster: KEY=VALUE of a dataset whose volume is tried, repeatable; name=… among them.")] = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="With --cluster: print JSON.")] = False,
+) -> None:
+    """Try what sulku needs of this machine, or of the cluster, and show where each setting comes from. Exit status 6: it will not do."""
     found = settings.load(state)
+    if cluster:
+        _examine(found, checkup.sampled(dataset), as_json=as_json)
     table = Table("check", "", "what was found", "what to do")
     checks = isolation(found.workspace.expanduser(), found.image.resolve())
     for check in checks:
@@ -104,6 +115,18 @@ def doctor(state: State = HERE) -> None:
         origins.add_row(name, value, origin)
     out.print(origins)
     raise typer.Exit(0 if all(check.ok for check in checks if check.needed) else 6)
+
+
+def _examine(found: settings.Settings, sample: dict[str, str], *, as_json: bool) -> NoReturn:
+    """Have the cluster examined and exit: 0 if a tunnel would be safe."""
+    progress = checkup.Progress(out)
+    with progress.ticking():
+        findings = checkup.examine(found, sample, progress.say, progress.tell)
+    if as_json:
+        typer.echo(checkup.printed(findings))
+    else:
+        checkup.show(findings, Console())
+    raise typer.Exit(0 if safe(findings) else 6)
 
 
 @app.command("take-in")
@@ -126,6 +149,33 @@ def rotate_keys(state: State = HERE) -> None:
     """Sign with a new key from now on; the old one still verifies what it signed. Restart the broker afterwards."""
     made = FileKeys.make(state / "keys", FileKeys(state / "keys").key.name, SystemClock().now())
     out.print(f"new key: {made.key.public.vkey}")
+
+
+trial = typer.Typer(no_args_is_help=True, help="Certificates for links by TCP, for trials; production brings its own.")
+app.add_typer(trial, name="certificates")
+Days = Annotated[int, typer.Option(min=1, max=90, help="Days until the certificates end.")]
+
+
+def _require_trial(state: Path) -> None:
+    if settings.load(state).mode is settings.Mode.PRODUCTION:
+        raise ConfigurationError("production brings certificates of its own issuer; this one's key would lie beside the broker")
+
+
+@trial.command("init")
+def certificates_init(days: Days = 7, state: State = HERE) -> None:
+    """Make a private authority, and a certificate for each part: broker, worker, gateway, hub."""
+    _require_trial(state)
+    until = certificates.init(state / "certificates", SystemClock().now(), timedelta(days=days))
+    out.print(f"made {state / 'certificates'}: an authority and one certificate for each part, good until {until:%d %B %Y, %H:%M} UTC")
+    out.print("for a trial: whoever has authority/tls.key can be any part")
+
+
+@trial.command("renew")
+def certificates_renew(days: Days = 7, state: State = HERE) -> None:
+    """Make a new key and certificate for each part, under the same authority. What runs takes them up by itself."""
+    _require_trial(state)
+    until = certificates.renew(state / "certificates", SystemClock().now(), timedelta(days=days))
+    out.print(f"renewed, good until {until:%d %B %Y, %H:%M} UTC")
 
 
 @app.command()
@@ -168,7 +218,9 @@ def main() -> None:
     try:
         app()
     except SulkuError as error:
-        out.print(f"[red]{error.code}[/red]: {error}\n{error.remedy()}")
+        out.print(f"[red]{error.code}[/red]: {escape(str(error))}\n{error.remedy()}")
+        for field, problem in error.fields if isinstance(error, InvalidInputError) else ():
+            out.print(f"  {field}: {problem}", markup=False, soft_wrap=True)
         sys.exit(error.exit)
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from broker.adapters import certificates
 from broker.settings import Mode, Settings
 from sulku.errors import ConfigurationError
+from sulku.links import BROKER, GATEWAY, HUB, Address
 
 READY: Final = 60.0  # seconds for every part to answer
 GRACE: Final = 5.0  # seconds between asking a process to end and killing it
@@ -41,7 +43,7 @@ def specs(settings: Settings) -> tuple[Spec, ...]:
     found = [
         Spec("broker", (*manage, "serve", "--state", str(state)), _port(settings.host, settings.port)),
         Spec("gateway", gateway, _port(settings.host, settings.gate_port)),
-        Spec("hub", hub, _socket(state / "run" / "hub.sock"), {"SULKU_HUB_CONFIG": str(_hub(state))}),
+        Spec("hub", hub, _reached(settings.link(HUB)), {"SULKU_HUB_CONFIG": str(_hub(settings, state))}),
     ]
     if settings.mode is Mode.DEMO:
         found.append(Spec("issuer", (*manage, "issuer", "--state", str(state)), _port(settings.host, settings.issuer_port)))
@@ -60,30 +62,38 @@ def _gateway(settings: Settings, state: Path) -> Path:
         "host": settings.host,
         "scheme": settings.gate_scheme,
         "broker_url": settings.url,
-        "broker_socket": str(state / "run" / "broker.sock"),
+        "broker_address": str(settings.link(BROKER)),
         "broker_token_file": str(state / "secrets" / "gateway"),
-        "control_socket": str(state / "run" / "gateway.sock"),
+        "control_address": str(settings.link(GATEWAY)),
         "control_token_file": str(state / "secrets" / "control"),
+        **_certificates(state, GATEWAY),
         "state_dir": str(folder),
         "lab_prefix": str(settings.workspace.expanduser().resolve()),
     }
     return _write(state / "gateway.json", told)
 
 
-def _hub(state: Path) -> Path:
+def _hub(settings: Settings, state: Path) -> Path:
     """Write what the hub is told."""
     folder = state / "hub"
     folder.mkdir(mode=0o700, exist_ok=True)
     told = {
         "state_dir": str(folder),
-        "hub_socket": str(state / "run" / "hub.sock"),
+        "hub_address": str(settings.link(HUB)),
         "broker_token_file": str(state / "secrets" / "jupyterhub"),
-        "broker_socket": str(state / "run" / "broker.sock"),
+        "broker_address": str(settings.link(BROKER)),
         "spawner_token_file": str(state / "secrets" / "hub"),
-        "gateway_socket": str(state / "run" / "gateway.sock"),
+        "gateway_address": str(settings.link(GATEWAY)),
         "gateway_token_file": str(state / "secrets" / "control"),
+        **_certificates(state, HUB),
     }
     return _write(state / "hub.json", told)
+
+
+def _certificates(state: Path, part: str) -> dict[str, str]:
+    """Name the files that `sulku-broker certificates init` makes for ``part``; they are read only where a link needs them."""
+    found = certificates.files(state / "certificates" / part)
+    return {"certificate_file": found.certificate, "certificate_key_file": found.key, "authority_file": found.authority}
 
 
 def _write(path: Path, told: Mapping[str, object]) -> Path:
@@ -101,6 +111,10 @@ def _port(host: str, port: int) -> Callable[[], bool]:
         return True
 
     return answers
+
+
+def _reached(address: Address) -> Callable[[], bool]:
+    return _socket(Path(address.path)) if address.path else _port(address.host, address.port)
 
 
 def _socket(path: Path) -> Callable[[], bool]:

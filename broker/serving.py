@@ -6,10 +6,12 @@ import os
 import socket
 import threading
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from broker.adapters.clock import SystemClock
 from broker.adapters.oidc import RelyingParty
@@ -21,10 +23,14 @@ from broker.web.api.internal import create_internal_app
 from broker.web.app import Check, create_app
 from broker.web.identity import Identity, Sealer
 from broker.web.issuer import StandIn, create_issuer
+from broker.web.neighbours import Linked, Named
 from broker.wiring import Wired, database_url, publish, redis_url, wire
 from broker.worker.celery_app import Relay, make_app
 from broker.worker.handlers import Neighbours, Watch, handlers
 from broker.worker.loop import Worker
+from broker.worker.reminders import remind
+from sulku.crypto import channels
+from sulku.links import BROKER, WORKER
 from sulku.people import Person, State
 
 log = structlog.get_logger(__name__)
@@ -58,7 +64,8 @@ def serve(settings: Settings) -> None:
         wired.ports, identity, settings, pages.routers(), problem_page=pages.problem_page, static=pages.STATIC, checks=checks
     )
     inner = create_internal_app(wired.ports, wired.tokens, wired)
-    _serve_socket(inner, settings.broker_socket)
+    inside, listener = inner_server(inner, settings)
+    threading.Thread(target=inside.run, kwargs={"sockets": [listener]}, name="inner", daemon=True).start()
     clock = _start_worker(wired)
     try:
         _run(pages.with_previews(people), settings.host, settings.port)
@@ -69,7 +76,8 @@ def serve(settings: Settings) -> None:
 def _start_worker(wired: Wired) -> Worker:
     """Start the broker's clock and, unless Celery does them, the effects."""
     world = neighbours(wired)
-    watch = Watch(wired.ports, world, wired.archive.checkpoint)
+    after = timedelta(days=wired.settings.remind_days)
+    watch = Watch(wired.ports, world, wired.archive.checkpoint, lambda: remind(wired.ports, wired.store.notices, after))
     embedded = wired.settings.effects == "embedded"
     worker = Worker(wired.store.outbox, handlers(wired.ports, world) if embedded else {}, wired.ports.clock, watch.tick, effects=embedded)
     worker.start()
@@ -83,7 +91,7 @@ def neighbours(wired: Wired) -> Neighbours:
 
 def serve_worker(settings: Settings) -> None:
     """Run the effects by Celery, with the relay that feeds it, until told to stop."""
-    wired = wire(settings)
+    wired = wire(settings, WORKER)
     app = make_app(redis_url(settings), wired.store.outbox, handlers(wired.ports, neighbours(wired)), wired.ports.clock)
     relay = Relay(app, wired.store.outbox, wired.ports.clock)
     threading.Thread(target=relay.run, name="relay", daemon=True).start()
@@ -115,12 +123,30 @@ def _run(app: object, host: str, port: int) -> None:
     uvicorn.Server(config).run()
 
 
-def _serve_socket(app: object, path: Path) -> None:
-    """Serve ``app`` on a unix socket that only our own user opens, in a thread."""
+def inner_server(app: ASGIApp, settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
+    """Return what serves the internal API, and where: on a unix socket that only our own user opens, or by TCP with mutual TLS.
+
+    Raises:
+        CertificateUnfitError: It is TCP, and the broker has no certificate that would be believed.
+    """
+    address = settings.link(BROKER)
+    if address.path:
+        listener = _socket(Path(address.path))
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+    else:
+        context = channels.listening(settings.certificates(BROKER), BROKER)
+        listener = socket.create_server((address.host, address.port), family=socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+        config = uvicorn.Config(
+            Linked(app, BROKER), log_level="warning", access_log=False, lifespan="off", http=Named,
+            ssl_context_factory=lambda *_: context, proxy_headers=False,
+        )  # fmt: skip
+    return uvicorn.Server(config), listener
+
+
+def _socket(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o077)
     listener.bind(str(path))
     os.umask(before)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))  # type: ignore[arg-type]
-    threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="inner", daemon=True).start()
+    return listener

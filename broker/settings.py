@@ -12,7 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sulku import links
+from sulku.crypto.channels import Files, require_private
 from sulku.errors import ConfigurationError
+from sulku.links import Address
+from sulku.manifests import Place
 
 PREFIX: Final = "SULKU_"
 FILE: Final = "settings.json"
@@ -50,6 +54,15 @@ class Settings(BaseSettings):
     session_key_file: Path | None = Field(None, description="Key that seals cookies; `<state>/keys/session.key` if unset.")
     session_hours: int = Field(12, ge=1, le=24, description="Hours until a sign-in at the pages ends.")
 
+    remind_days: int = Field(7, ge=1, le=365, description="Days after which stewards are reminded of what waits, and again after as many.")
+
+    broker_address: str = Field("", description="Internal API, for gateway and hub: `unix:/path` or `https://host:port`; a socket below `state` if empty.")
+    gateway_address: str = Field("", description="The gateways' control, written alike; a name is asked for every address that it has.")
+    hub_address: str = Field("", description="JupyterHub's API, written alike.")
+    certificate_file: Path | None = Field(None, description="This part's certificate for links by TCP; `<state>/certificates/<part>/tls.crt` if unset.")
+    certificate_key_file: Path | None = Field(None, description="Its key; `<state>/certificates/<part>/tls.key` if unset.")
+    authority_file: Path | None = Field(None, description="The authority of all parts; `<state>/certificates/<part>/ca.crt` if unset.")
+
     database: str = Field("", description="SQLAlchemy URL without a password; empty is SQLite in the state folder.")
     database_password_file: Path | None = Field(None, description="File with the database's password.")
     policies: Path = Field(Path("policies"), description="Folder of the policies.")
@@ -61,12 +74,18 @@ class Settings(BaseSettings):
     workspace: Path = Field(Path("~/.cache/sulku/workspace"), description="Environment that workspaces run (JupyterLab, pandas and so on).")
     image: Path = Field(Path("hub/images/python"), description="Folder of the programs that run inside a workspace.")
 
+    kubeconfig: Path | None = Field(None, description="How the cluster is reached; unset, by the account of the pod that this runs in.")
+    namespace: str = Field("sulku", description="Namespace of our own parts on the cluster.")
+    place: Place | None = Field(None, description="Tunnels on Kubernetes, a JSON object: `image`, `runtime_class`, `gateway`, `datasets`, `homes` and more.")
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.audience in {self.client_id, self.cli_client_id}:
             raise ValueError("audience must differ from both client ids, or an id token would pass for an access token")
         for name in ("url", "preview_url", "issuer"):
             _require_address(name, getattr(self, name), self.mode)
+        for name in ("broker_address", "gateway_address", "hub_address"):
+            _require_link(name, getattr(self, name))
         if urlsplit(self.url).netloc == urlsplit(self.preview_url).netloc:
             raise ValueError("preview_url must be another origin than url")
         return self
@@ -95,15 +114,15 @@ class Settings(BaseSettings):
         """File of the key that seals cookies."""
         return self.session_key_file or self.state / "keys" / "session.key"
 
-    @property
-    def broker_socket(self) -> Path:
-        """Unix socket of the internal API."""
-        return self.state / "run" / "broker.sock"
+    def link(self, to: str) -> Address:
+        """Return where the part ``to`` (broker, gateway, hub) is called."""
+        return links.address(getattr(self, f"{to}_address") or f"unix:{self.state.resolve() / 'run' / f'{to}.sock'}")
 
-    @property
-    def gateway_socket(self) -> Path:
-        """Unix socket of the gateway's control."""
-        return self.state / "run" / "gateway.sock"
+    def certificates(self, part: str) -> Files:
+        """Return the paths of the certificate, key and authority of ``part``, which may not be there."""
+        folder = self.state.resolve() / "certificates" / part
+        found = (self.certificate_file or folder / "tls.crt", self.certificate_key_file or folder / "tls.key", self.authority_file or folder / "ca.crt")
+        return Files(*map(str, found))
 
 
 def _require_address(name: str, text: str, mode: Mode) -> None:
@@ -114,6 +133,13 @@ def _require_address(name: str, text: str, mode: Mode) -> None:
         raise ValueError(f"{name} must be an origin, without a path")
     if mode is Mode.PRODUCTION and parts.scheme != "https":
         raise ValueError(f"{name} must be https in production")
+
+
+def _require_link(name: str, text: str) -> None:
+    try:
+        links.address(text or "unix:/")
+    except ConfigurationError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def load(state: Path | None = None) -> Settings:
@@ -167,8 +193,7 @@ def secret(path: Path) -> str:
         ConfigurationError: There is none, it is empty, or others may read it.
     """
     try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigurationError(f"{path} can be read by others; chmod 600 it")
+        require_private(str(path))
         text = path.read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import ssl
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from broker.adapters.clock import SystemClock
 from broker.adapters.gate import GateControl
 from broker.adapters.hub import JupyterHub
 from broker.adapters.inspection import Inspector
-from broker.adapters.keys import FileKeys, secret
+from broker.adapters.keys import FileKeys, secret, write
 from broker.adapters.policy_opa import OpaPolicy
 from broker.adapters.policy_regorus import RegorusPolicy
 from broker.adapters.sandbox import Sandbox
@@ -27,7 +28,8 @@ from broker.settings import secret as read_secret
 from broker.store.archive import Archive
 from broker.store.store import SqlStore
 from sulku import ids
-from sulku.crypto import seal
+from sulku.crypto import channels, seal
+from sulku.links import BROKER
 from sulku.permits import Permit
 from sulku.plan import Alive, Limits, WorkspacePlan
 from sulku.ports import Policy, Ports
@@ -109,8 +111,8 @@ class Wired:
         self.store.notices.put(f"{to}:{what}:{about}:{version}", people, what, about, now)
 
 
-def wire(settings: Settings) -> Wired:
-    """Build everything that one broker process needs.
+def wire(settings: Settings, part: str = BROKER) -> Wired:
+    """Build everything that one process of the broker needs; ``part`` is who it is to gateway and hub.
 
     Raises:
         ConfigurationError: A setting is missing or unsafe for the mode; nothing was started.
@@ -124,7 +126,7 @@ def wire(settings: Settings) -> Wired:
     kept = state / "policies" / f"{rules.sha256}.json"
     if not kept.exists():  # every bundle that was ever in force, so that its decisions can be replayed
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept.write_bytes(rules.data)
+        write(kept, rules.data)
     archive = Archive(store, keys, blobs, lambda: [path.read_bytes() for path in sorted(kept.parent.glob("*.json"))], clock.now)
     ports = Ports(clock, _policy(settings, rules), store, keys, blobs, archive)
     tokens = {name: secret(state / "secrets" / name, seal.token()) for name in SERVICES}
@@ -137,13 +139,22 @@ def wire(settings: Settings) -> Wired:
         keys=keys,
         sandbox=Sandbox(state, settings.workspace.expanduser(), settings.image, now=clock.now),
         vault=FileVault(state / "vault"),
-        hub=JupyterHub(state / "run" / "hub.sock", tokens["jupyterhub"]),
-        gate=GateControl(settings.gateway_socket, tokens["control"]),
+        hub=JupyterHub(settings.link("hub"), tokens["jupyterhub"], channel(settings, part, "hub")),
+        gate=GateControl(settings.link("gateway"), tokens["control"], channel(settings, part, "gateway")),
         inspector=Inspector(),
         profiles=disclosure["profiles"],
         tokens=tokens,
         workspace_secret=secret(state / "secrets" / "workspace", seal.token()),
     )
+
+
+def channel(settings: Settings, part: str, to: str) -> ssl.SSLContext | None:
+    """Return how ``part`` calls ``to`` by TCP; ``None`` by a unix socket.
+
+    Raises:
+        CertificateUnfitError: It is TCP, and ``part`` has no certificate that would be believed.
+    """
+    return None if settings.link(to).path else channels.calling(settings.certificates(part), part, to)
 
 
 def publish(wired: Wired) -> None:

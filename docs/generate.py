@@ -23,6 +23,8 @@ from docs import schemas
 from docs.reference import permissions
 from sulku import errors as tree
 from sulku.events import REGISTRY
+from sulku.links import LINKS, PARTS
+from sulku.soundness import CHECKS
 from sulku_client.cli import app
 
 ROOT: Final = Path(__file__).parents[1]
@@ -185,6 +187,41 @@ def settings() -> str:
     return page("Settings", lead, lines())
 
 
+def links() -> str:
+    """Return the page of every link between parts."""
+
+    def lines() -> Iterator[str]:
+        rows = [
+            (
+                ", ".join(sorted(link.callers)), link.to, "<br>".join(f"`{one}…`" for one in link.paths),
+                f"`{link.to}_address`", f"`secrets/{link.token}`", link.why,
+            )
+            for link in LINKS
+        ]  # fmt: skip
+        yield from table(("who asks", "whom", "for", "where", "with the token", "what for"), rows)
+        yield "\n## What else is connected to\n"
+        yield from table(("who", "what", "how"), list(ELSEWHERE))
+
+    lead = (
+        "Each is a unix socket below `<state>/run` (`unix:/path`, the default), or TCP with mutual TLS (`https://host:port`): TLS 1.3, and on\n"
+        f"both ends a certificate with the part's name ({', '.join(f'`{one}`' for one in PARTS)}) as a DNS name, of the one authority of all parts.\n"
+        "What is not in the table is refused. Why it is so: [ADR 0011](../adr/0011-links-by-mutual-tls.md); how to set it up: "
+        "[link the parts by TCP](../how-to/operator/link-parts-by-tcp.md)."
+    )
+    return page("Links between parts", lead, lines())
+
+
+ELSEWHERE: Final = (
+    ("gateway", "a workspace", "its unix socket, or `http://IP:PORT` in the pods' network; the workspace's token, no name, no redirect, no proxy"),
+    ("broker", "a workspace's supervisor", "a unix socket below `<state>/run/t-…`; on Kubernetes the API server, and the probe in the pod"),
+    ("broker, worker", "PostgreSQL, Redis", "their own protocols and TLS, by `database` and `redis_url`"),
+    ("broker, worker", "an OPA server", "`opa_url`; beside the broker"),
+    ("broker", "the issuer", "HTTPS; the development issuer by loopback"),
+    ("browsers, programs", "broker, gateway", "HTTP behind whatever ends TLS for people; `host` and `port`, `gate_port`"),
+    ("hub", "a workspace", "never: it believes the broker that a workspace answers"),
+)
+
+
 def _value(value: object) -> str:
     return "" if value is None else str(getattr(value, "value", value)) or "(empty)"
 
@@ -210,7 +247,7 @@ def cli() -> str:
     lead = (
         "`sulku` is for researchers, stewards and auditors; `sulku-broker` is for whoever runs the machine. Every command of `sulku` also takes\n"
         "`--json`, `--server URL` (`SULKU_SERVER`) and `--as ROLE` (`SULKU_ROLE`). Exit status: 0 done, 2 usage, 3 refused, 4 not found,\n"
-        "5 conflict, 6 unavailable, 7 integrity broken."
+        "5 conflict, 6 unavailable, 7 integrity broken, 8 a permit's status cannot be told, 9 the status list is too old."
     )
     return page("Command line", lead, lines())
 
@@ -270,6 +307,21 @@ def api() -> str:
     return page("HTTP interface", lead, lines())
 
 
+def checks() -> str:
+    """Return the page of what `doctor --cluster` tries."""
+
+    def lines() -> Iterator[str]:
+        rows = [(f"`{one.name}`", one.attack, f"not ok{', unknown' if one.certain else ''}", one.remedy) for one in CHECKS.values()]
+        yield from table(("check", "what is tried", "no tunnel is safe if it is", "what to do"), rows)
+
+    lead = (
+        "`sulku-broker doctor --cluster` attacks the cluster from pods of its own: see [how to use it](../how-to/operator/doctor.md). What fails\n"
+        "inside a tunnel counts as *ok* only if an unrestricted pod got through right before and after; else it is *unknown*. The names are\n"
+        "stable, for scripts."
+    )
+    return page("Checks of a cluster", lead, lines())
+
+
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 
@@ -282,9 +334,11 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "events.md": events,
     "errors.md": errors,
     "settings.md": settings,
+    "links.md": links,
     "cli.md": cli,
     "api.md": api,
     "permissions.md": permissions.page,
+    "cluster-checks.md": checks,
     "permit.schema.json": _json(schemas.permit),
     "release.schema.json": _json(schemas.release),
 }

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+from tornado.httpserver import HTTPServer
+
+from hub.neighbours import Door, neighbour
 from hub.settings import read, token
+from sulku import links
 
 settings = read()
 state = Path(settings.state_dir)
@@ -13,10 +17,17 @@ state.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 JupyterHub gives it
 
-# Nobody signs in: people enter by a ticket at the gateway. The hub listens on one socket, for the broker.
+# Nobody signs in: people enter by a ticket at the gateway. The hub listens at one address, for the broker.
 c.JupyterHub.authenticator_class = "null"
-c.JupyterHub.hub_bind_url = "http+unix://" + quote(settings.hub_socket, safe="")
-c.JupyterHub.hub_socket_mode = 0o600
+address = links.address(settings.hub_address)
+if address.path:
+    c.JupyterHub.hub_bind_url = "http+unix://" + quote(address.path, safe="")
+    c.JupyterHub.hub_socket_mode = 0o600
+else:
+    HTTPServer.configure(Door)
+    c.JupyterHub.hub_bind_url = address.url
+for part in (links.BROKER, links.GATEWAY):
+    neighbour(part)  # what does not serve is refused now, not at the first spawn
 c.JupyterHub.db_url = f"sqlite:///{state / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
 c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # answer at once; the broker watches the progress
@@ -40,14 +51,9 @@ c.JupyterHub.load_roles = [
 
 c.JupyterHub.proxy_class = "hub.proxy.GatewayProxy"
 c.GatewayProxy.should_start = False
-c.GatewayProxy.gateway_socket = settings.gateway_socket
-c.GatewayProxy.gateway_token_file = settings.gateway_token_file
 c.JupyterHub.proxy_check_interval = settings.check_routes_seconds
 
 c.JupyterHub.spawner_class = "hub.spawner.BrokerSpawner"
-c.BrokerSpawner.broker_socket = settings.broker_socket
-c.BrokerSpawner.broker_token_file = settings.spawner_token_file
 c.Spawner.start_timeout = 75
-c.Spawner.http_timeout = 20
 c.Spawner.poll_interval = 30
 c.Spawner.consecutive_failure_limit = 0  # a policy that refuses often is not a reason for the hub to stop

@@ -1,28 +1,60 @@
-"""One question over a unix socket, for the spawner (to the broker) and the proxy class (to the gateway)."""
+"""One question to a neighbour, for the spawner (to the broker) and the proxy class (to the gateway), and the door of the hub itself."""
 
 from __future__ import annotations
 
+import ssl
+from functools import cache
 from typing import Any
 
 import aiohttp
+from tornado.httpserver import HTTPServer
 
-from hub.settings import token
+from hub.settings import read, token
+from sulku import links
+from sulku.crypto import channels
 from sulku.errors import BrokerUnavailableError, RelayedRefusalError
+from sulku.links import BROKER, GATEWAY, HUB, Address
 
 
-async def ask(socket: str, token_file: str, method: str, path: str, body: object = None, *, patience: float = 10.0) -> dict[str, Any]:
-    """Return the JSON object that ``method path`` on ``socket`` is answered with; empty for 204.
+class Door(HTTPServer):
+    """The server that JupyterHub makes for its API, with mutual TLS by our own context; its own trusts every public authority."""
+
+    def initialize(self, *arguments: Any, **options: Any) -> None:
+        """Begin as usual, but for the context."""
+        super().initialize(*arguments, **{**options, "ssl_options": channels.listening(read().files, HUB)})
+
+
+@cache
+def neighbour(to: str) -> tuple[Address, str, ssl.SSLContext | None]:
+    """Return address and token file of the part ``to``, and the context to call it with by TCP.
+
+    Raises:
+        ConfigurationError: The address is none, or a certificate that it needs does not serve.
+    """
+    settings = read()
+    text, token_file = {
+        BROKER: (settings.broker_address, settings.spawner_token_file),
+        GATEWAY: (settings.gateway_address, settings.gateway_token_file),
+    }[to]
+    address = links.address(text)
+    return address, token_file, None if address.path else channels.calling(settings.files, HUB, to)
+
+
+async def ask(to: str, method: str, path: str, body: object = None, *, patience: float = 10.0) -> dict[str, Any]:
+    """Return the JSON object that ``to`` answers ``method path`` with; empty for 204.
 
     Raises:
         BrokerUnavailableError: No answer in time, or one that cannot be read.
         RelayedRefusalError: It said no.
     """
+    address, token_file, channel = neighbour(to)
     wait = aiohttp.ClientTimeout(total=patience)
     headers = {"Authorization": f"Bearer {token(token_file)}"}
+    connector = aiohttp.TCPConnector(ssl=channel) if channel else aiohttp.UnixConnector(path=address.path)
     try:
         async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=socket), timeout=wait, headers=headers) as session,
-            session.request(method, f"http://neighbour{path}", json=body) as answer,
+            aiohttp.ClientSession(connector=connector, timeout=wait, headers=headers) as session,
+            session.request(method, f"{address.url}{path}", json=body, allow_redirects=False) as answer,
         ):
             value = {} if answer.status == 204 else await answer.json(content_type=None)
             status = answer.status

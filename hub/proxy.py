@@ -6,21 +6,18 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyterhub.proxy import Proxy
-from traitlets import Unicode
 
 from hub.neighbours import ask
 from sulku.errors import BrokerUnavailableError
+from sulku.links import GATEWAY
 
 
 class GatewayProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
-    """Write the hub's routes to the gateway's control socket.
+    """Write the hub's routes to the gateway's control.
 
     Raises:
         BrokerUnavailableError: The gateway does not answer; the hub tries again by itself.
     """
-
-    gateway_socket = Unicode(config=True, help="The gateway's control socket.")
-    gateway_token_file = Unicode(config=True, help="File with the token for it.")
 
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
         """Tell the gateway what the hub would route; never the way to the hub itself."""
@@ -43,7 +40,7 @@ class GatewayProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
         return found
 
     async def _ask(self, method: str, query: str, body: object = None) -> dict[str, Any]:
-        return await ask(self.gateway_socket, self.gateway_token_file, method, f"/control/routes{query}", body)
+        return await ask(GATEWAY, method, f"/control/routes{query}", body)
 
 
 def without_port(target: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sulku.codec import typed
+from sulku.crypto.channels import Files
 from sulku.errors import ConfigurationError, InvalidInputError
 
 VARIABLE = "SULKU_HUB_CONFIG"
@@ -19,27 +21,39 @@ class HubSettings:
 
     Attributes:
         state_dir: Folder for the hub's database and cookie secret.
-        hub_socket: Unix socket that the hub listens on; only the broker calls it.
+        hub_address: Where the hub listens, ``unix:/path`` or ``https://IP:port``; only the broker calls it.
         broker_token_file: Token that the broker shows to the hub's API.
-        broker_socket: Unix socket of the broker's internal API, which the spawner asks.
+        broker_address: The broker's internal API, written alike, which the spawner asks.
         spawner_token_file: Token that the spawner shows there.
-        gateway_socket: The gateway's control socket.
+        gateway_address: The gateway's control, written alike.
         gateway_token_file: Token that the proxy class shows there.
+        certificate_file: The hub's certificate; this and the next two are needed where an address is ``https``.
+        certificate_key_file: Its key.
+        authority_file: The authority of all parts.
         check_routes_seconds: How often the hub compares routes; they are hints, so it need not be often.
     """
 
     state_dir: str
-    hub_socket: str
+    hub_address: str
     broker_token_file: str
-    broker_socket: str
+    broker_address: str
     spawner_token_file: str
-    gateway_socket: str
+    gateway_address: str
     gateway_token_file: str
+    certificate_file: str = ""
+    certificate_key_file: str = ""
+    authority_file: str = ""
     check_routes_seconds: int = 60
 
+    @property
+    def files(self) -> Files:
+        """The hub's certificate, key and authority."""
+        return Files(self.certificate_file, self.certificate_key_file, self.authority_file)
 
+
+@cache
 def read() -> HubSettings:
-    """Return the settings in the file that the environment names.
+    """Return the settings in the file that the environment names, as they were at the start.
 
     Raises:
         ConfigurationError: It cannot be read, has unknown or missing keys, or holds a path that JupyterHub would mangle.

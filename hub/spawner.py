@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from jupyterhub.spawner import Spawner, SpawnException
-from traitlets import Unicode
 
 from hub.neighbours import ask
-from sulku import ids
+from sulku import ids, links
 from sulku.errors import BrokerUnavailableError, InvalidInputError, RelayedRefusalError
+from sulku.links import BROKER
 
 
 class BrokerSpawner(Spawner):  # type: ignore[misc]  # JupyterHub has no types
     """Start, watch and stop the tunnel that the server's name says."""
 
-    broker_socket = Unicode(config=True, help="The broker's internal socket.")
-    broker_token_file = Unicode(config=True, help="File with the token for it.")
+    @property
+    def server(self) -> Any:
+        """The workspace as the hub knows it: the broker has seen it answer, and the hub, which may have no way to it, does not look."""
+        found = super().server
+        if found is not None:
+            found.wait_up = _seen
+        return found
+
+    @server.setter
+    def server(self, server: Any) -> None:
+        """Keep it as usual."""
+        Spawner.server.fset(self, server)
 
     async def start(self) -> str:
-        """Return the address of the workspace once its socket answers.
+        """Return the address of the workspace once it answers.
 
         Raises:
             SpawnException: The name is no tunnel's, the broker said no, or it does not answer.
@@ -30,10 +41,10 @@ class BrokerSpawner(Spawner):  # type: ignore[misc]  # JupyterHub has no types
             raise SpawnException(f"{error.code}: {error}", reason="policy", status_code=error.status) from error
         except BrokerUnavailableError as error:
             raise SpawnException(f"the broker does not answer: {error}", reason="error", status_code=503) from error
-        url = str(answer.get("url", ""))
-        if not url.startswith("http+unix://") or url != url.replace("%2F", "%2f").lower().replace("%2f", "%2F"):
-            raise SpawnException("JupyterHub needs a lower-case socket path", reason="error", status_code=503)
-        return url
+        try:
+            return _url(str(answer.get("url", "")))
+        except InvalidInputError as error:
+            raise SpawnException(str(error), reason="error", status_code=503) from error
 
     async def poll(self) -> int | None:
         """Return None while the tunnel runs. A broker that is away says nothing about it, so that counts as running."""
@@ -57,4 +68,22 @@ class BrokerSpawner(Spawner):  # type: ignore[misc]  # JupyterHub has no types
             tunnel = ids.from_label(self.name)
         except InvalidInputError as error:
             raise SpawnException(str(error), reason="policy", status_code=404) from error
-        return await ask(self.broker_socket, self.broker_token_file, method, f"/internal/hub/tunnels/{tunnel}{path}", patience=patience)
+        return await ask(BROKER, method, f"/internal/hub/tunnels/{tunnel}{path}", patience=patience)
+
+
+async def _seen(*_: object, **__: object) -> SimpleNamespace:
+    """Answer as a workspace would that JupyterHub looks at."""
+    return SimpleNamespace(headers={})
+
+
+def _url(text: str) -> str:
+    """Return the address of a workspace as JupyterHub takes it.
+
+    Raises:
+        InvalidInputError: It is none, or one that JupyterHub would mangle.
+    """
+    if not text.startswith("http+unix://"):
+        return links.workspace(text).url
+    if text != text.replace("%2F", "%2f").lower().replace("%2f", "%2F"):
+        raise InvalidInputError("JupyterHub needs a lower-case socket path")
+    return text

@@ -24,6 +24,8 @@ another(given, own) if {
 
 cleared contains "own-roles" if paper.another(input.target.id)
 
+cleared contains "own-sign-in" if paper.another(input.target.id)
+
 cleared contains "not-yours" if actor.scope == "all"
 
 cleared contains "not-yours" if input.target.id == input.subject.id

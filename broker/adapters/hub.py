@@ -1,16 +1,18 @@
-"""JupyterHub over its unix socket: it spawns by asking us, and nobody else may start or stop a server."""
+"""JupyterHub over its link: it spawns by asking us, and nobody else may start or stop a server."""
 
 from __future__ import annotations
 
 import json
+import ssl
 import time
-from pathlib import Path
 from typing import Final
 
 import httpx2
 
+from broker.adapters.neighbours import client
 from sulku import ids
 from sulku.errors import HubUnavailableError
+from sulku.links import Address
 from sulku.tunnels import Tunnel
 
 POLL: Final = 0.1  # seconds between looks at a server that stops
@@ -20,11 +22,9 @@ TIMEOUT: Final = 90.0  # seconds for a spawn as a whole
 class JupyterHub:
     """The hub's REST API, 6.x, with the narrow token of service ``broker``. Implements ``sulku.ports.Hub``."""
 
-    def __init__(self, socket: Path, token: str) -> None:
-        """Talk to the hub that listens on ``socket``."""
-        transport = httpx2.HTTPTransport(uds=str(socket))
-        headers = {"Authorization": f"token {token}"}
-        self._http = httpx2.Client(base_url="http://hub/hub/api", transport=transport, headers=headers, timeout=15)
+    def __init__(self, address: Address, token: str, channel: ssl.SSLContext | None = None) -> None:
+        """Talk to the hub that listens at ``address``; by TCP through ``channel``."""
+        self._http = client(address, channel, f"token {token}", prefix="/hub/api", timeout=15)
 
     def start(self, tunnel: Tunnel) -> None:
         """Have the hub spawn the tunnel's server; returns when it is ready, and at once if it is already.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -47,11 +49,11 @@ class FileKeys:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         before = cls(folder) if (folder / RING).exists() else None
         key = SigningKey.generate(before.key.name if before else origin)
-        _write(folder / f"{key.public.id.hex()}.pem", key.pem())
+        write(folder / f"{key.public.id.hex()}.pem", key.pem())
         ring = before.ring.retire(before.key.public, at) if before else Keyring()
         signers = [before.key, key] if before else [key]
         rings = [*(before.rings if before else []), publish(ring.add(key.public, at), at, *signers)]
-        _write(folder / RING, b"\n".join(rings) + b"\n")
+        write(folder / RING, b"\n".join(rings) + b"\n")
         return cls(folder)
 
     def sign(self, payload_type: str, payload: bytes) -> str:
@@ -64,19 +66,32 @@ class FileKeys:
 
 
 def secret(path: Path, text: str) -> str:
-    """Return what is in the secret file ``path``, making it of ``text`` (mode 0600) if it is not there."""
+    """Return what is in the secret file ``path``, making it of ``text`` (mode 0600) if it is not there.
+
+    Of several processes that begin at once one makes it, and all return the same.
+    """
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, text.encode())
+        with contextlib.suppress(FileExistsError):
+            write(path, text.encode(), over=False)
     return path.read_text().strip()
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, durably, never readable by others."""
-    part = path.with_suffix(".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def write(path: Path, data: bytes, *, over: bool = True) -> None:
+    """Write ``data`` to ``path``, whole and durably, never readable by others.
+
+    Raises:
+        FileExistsError: It is there, and may not be written ``over``.
+    """
+    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if over:
+            Path(part).replace(path)
+        else:
+            path.hardlink_to(part)
+    finally:
+        Path(part).unlink(missing_ok=True)

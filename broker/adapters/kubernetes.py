@@ -112,8 +112,11 @@ class Cluster:
         key = self._key(plan.tunnel)
         for one in manifests(plan, self._place, seconds=left, probe_key=key, filters=FILTERS, sources=self._sources(plan)):
             self._api.make(one)
-        line = self._probe(plan.tunnel, PROVE_SECONDS)
-        report = self._prove(plan, line)
+        try:
+            report = self._prove(plan, self._probe(plan.tunnel, PROVE_SECONDS))
+        except (SandboxError, WorkspaceUnavailableError) as error:
+            self._end(plan.tunnel, "closure-failed", str(error))
+            raise SandboxError(f"it could not be proved closed: {error}") from error
         if not report.closed:
             self._end(plan.tunnel, "closure-failed", "; ".join(report.problems)[:2000])
         return report
@@ -256,6 +259,8 @@ class Cluster:
         if not dead:
             raise SandboxError(f"the pod of {tunnel} does not end: its node may be away")
         self._remember(record)
+        for claim in self._api.every("PersistentVolumeClaim", TUNNEL, space):  # by hand: a namespace waits ten seconds for them
+            self._api.remove("PersistentVolumeClaim", claim["metadata"]["name"], space)
         self._api.remove("Namespace", space)
         for volume in self._api.every("PersistentVolume", f"{TUNNEL}={space}"):
             self._api.remove("PersistentVolume", volume["metadata"]["name"])

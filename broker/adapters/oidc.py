@@ -31,6 +31,7 @@ LEEWAY: Final = 60  # seconds that two clocks may differ
 MAX_TOKEN: Final = 16 * 1024
 _KEYS_EVERY: Final = 10.0  # seconds at least between two fetches of the keys, so that made-up key ids are no lever
 _DISCOVER_EVERY: Final = 3600.0
+_LAST: Final = 2**33  # the year 2242; no time beyond it is believed
 _FACTORS: Final = ({"pwd", "pin", "kba"}, {"otp", "hwk", "swk", "sc", "sms", "tel"}, {"face", "fpt", "iris", "retina", "vbm"})
 
 
@@ -43,6 +44,8 @@ class SignedIn:
         email: As the issuer verified it; empty if it did not say that it had.
         mfa: More than one factor (``amr``, RFC 8176).
         at: When they last proved themselves; ``None`` if the issuer does not say, which policy takes for too long ago.
+        issued: When the issuer gave this out; ``None`` if it does not say.
+        until: From when on it is not taken any more.
     """
 
     subject: str
@@ -50,6 +53,8 @@ class SignedIn:
     name: str
     mfa: bool
     at: datetime | None
+    issued: datetime | None
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +260,15 @@ class RelyingParty:
         return claims
 
     def _signed_in(self, claims: Mapping[str, Any]) -> SignedIn:
-        at = claims.get("auth_time")
         verified = claims.get("email_verified") is True
         return SignedIn(
             subject=f"{self.issuer}|{claims['sub']}",
             email=str(claims.get("email", "")) if verified else "",
             name=str(claims.get("name", ""))[:200],
             mfa=several_factors(claims.get("amr")),
-            at=datetime.fromtimestamp(at, UTC) if isinstance(at, int) and 0 < at < 2**33 else None,
+            at=_moment(claims.get("auth_time")),
+            issued=_moment(claims.get("iat")),
+            until=datetime.fromtimestamp(min(int(claims["exp"]), _LAST) + LEEWAY + 1, UTC),
         )
 
     def _json(self, method: str, address: str, **more: Any) -> dict[str, Any]:
@@ -276,6 +282,11 @@ class RelyingParty:
         if answer.status_code != 200 or not isinstance(body, dict):
             raise IssuerUnavailableError(f"the issuer answered {answer.status_code}")
         return body
+
+
+def _moment(said: object) -> datetime | None:
+    """Return a NumericDate (RFC 7519 section 2) as a time; ``None`` if it is none."""
+    return datetime.fromtimestamp(said, UTC) if isinstance(said, int) and 0 < said < _LAST else None
 
 
 def challenge(verifier: str) -> str:

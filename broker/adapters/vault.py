@@ -14,16 +14,17 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sulku.datasets import Edition, File, Variable
+from broker.adapters.keys import write
+from sulku.datasets import MAX_FILES, Edition, File, Revise, Variable, require_sound
 from sulku.disclosure.files import safe_name
 from sulku.errors import IntegrityError, InvalidInputError, NotFoundError, UnsafeFileError
 from sulku.permits import Grant
 from sulku.plan import Volume
 
-MAX_FILES: Final = 1000
 PROOF: Final = ".json"  # beside a view, outside what is mounted: the digests of its files
 
 
@@ -40,8 +41,8 @@ class FileVault:
 
         Raises:
             UnsafeFileError: A link, a device, a folder, or a name that climbs.
-            InvalidInputError: No file, not CSV, no rows, a ragged row, two columns of one name, or no column
-                ``person_key`` to count persons by.
+            InvalidInputError: No file, not CSV, no rows, a ragged row, two columns of one name, no column ``person_key``
+                to count persons by, or names that the catalogue could not keep (``datasets.require_sound``).
         """
         target = self._version(dataset, version)
         if target.exists():
@@ -49,21 +50,23 @@ class FileVault:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=target.parent))
         try:
-            files, variables, persons = [], [], set[str]()
+            files, variables, persons = [], dict[str, Variable](), set[str]()
             for name, descriptor in _ordinary(source):
                 with os.fdopen(descriptor, "rb") as reader, (part / name).open("wb") as writer:
                     shutil.copyfileobj(reader, writer)
                 described, columns, found = _describe(part / name, name, person_key, labels or {})
                 files.append(described)
-                variables += [one for one in columns if one not in variables]
+                variables |= {one.name: _wider(variables.get(one.name, one), one) for one in columns}
                 persons |= found
                 (part / name).chmod(0o444)
+            edition = Edition(version, digest(tuple(files)), tuple(files), tuple(variables.values()), len(persons), person_key)
+            require_sound(Revise(edition))
             part.chmod(0o555)
             part.rename(target)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        return Edition(version, digest(tuple(files)), tuple(files), tuple(variables), len(persons), person_key)
+        return edition
 
     def materialise(self, grant: Grant) -> Volume:
         """Return a folder with exactly what ``grant`` opens; made once, checked each time.
@@ -93,8 +96,14 @@ class FileVault:
         for file in files:
             _project(source / file.name, part / file.name, grant.variables)
         part.chmod(0o555)
-        proof.write_text(json.dumps({path.name: _sha256(path) for path in sorted(part.iterdir())}))
-        part.rename(view)
+        write(proof, json.dumps({path.name: _sha256(path) for path in sorted(part.iterdir())}).encode())
+        try:
+            part.rename(view)
+        except OSError:  # another made the same view at the same moment
+            part.chmod(0o700)
+            shutil.rmtree(part)
+            if not view.exists():
+                raise
 
     def _version(self, dataset: str, version: str) -> Path:
         return self._folder / "datasets" / safe_name(dataset) / safe_name(version)
@@ -165,6 +174,13 @@ def _kind(so_far: str, value: str) -> str:
     except ValueError:
         return "text"
     return "number"
+
+
+def _wider(one: Variable, other: Variable) -> Variable:
+    """Return a column that several files have, of the narrowest kind that holds what is in all of them."""
+    if one.kind == other.kind:
+        return one
+    return replace(one, kind="number" if {one.kind, other.kind} == {"integer", "number"} else "text")
 
 
 def _project(source: Path, target: Path, variables: tuple[str, ...]) -> None:

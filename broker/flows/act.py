@@ -7,8 +7,10 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from broker.flows.effects import effects_of
+from sulku import erasure
 from sulku.clearance import Clearance, Mandate, Query, Refusal, refuse
 from sulku.codec import Plain, plain
 from sulku.errors import (
@@ -23,7 +25,7 @@ from sulku.errors import (
 )
 from sulku.events import Happened, Refused
 from sulku.ledger import canonical
-from sulku.people import Actor
+from sulku.people import Actor, Person
 from sulku.ports import Facts, Ports, Receipt
 
 Decide = Callable[[Facts, Clearance, datetime], Sequence[Happened]]
@@ -107,7 +109,7 @@ def clear(ports: Ports, intent: Intent, *, trying: bool = True) -> Clearance:
         action=intent.action,
         target=intent.target,
         command=plain(intent.command),
-        facts={identifier: plain(snapshot) for identifier, snapshot in facts.items()},
+        facts={identifier: plain(told(intent.action, snapshot)) for identifier, snapshot in facts.items()},
         about=intent.about,
         at=ports.clock.now(),
     )
@@ -120,6 +122,15 @@ def clear(ports: Ports, intent: Intent, *, trying: bool = True) -> Clearance:
         if trying:
             record_refusal(ports, error.refusal)
         raise
+
+
+def told(action: str, snapshot: Any) -> Any:
+    """Return what policy is told of a record: who somebody is only where the directory itself is changed, as it is kept for good.
+
+    What is to be erased is not repeated in the very decision to erase it.
+    """
+    hidden = action == erasure.ACTION or (isinstance(snapshot, Person) and not action.startswith("person."))
+    return erasure.nameless(snapshot) if hidden else snapshot
 
 
 def record_refusal(ports: Ports, refusal: Refusal) -> None:

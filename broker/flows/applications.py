@@ -7,7 +7,7 @@ from typing import Any
 
 from broker.flows.act import Intent, act, clear
 from broker.flows.see import about_self, scoped, show
-from sulku import applications, datasets, forms, ids, permits
+from sulku import applications, datasets, forms, ids, permits, rounds
 from sulku.applications import Application, Verdict
 from sulku.clearance import Clearance
 from sulku.codec import Plain
@@ -137,6 +137,11 @@ def view(ports: Ports, by: Actor, application: str) -> Application:
     """
     target = ids.parse(application, "app")
     return show(ports, by, "application.view", target, **_about(ports, by, target))  # type: ignore[no-any-return]
+
+
+def changes(ports: Ports, shown: Application) -> rounds.AnswersChanged:
+    """Return what changed in an application since the round before. Takes the record: who holds it was cleared to see it."""
+    return rounds.of_application(ports.archive.history(shown.id) if shown.round else (), shown)
 
 
 def may(ports: Ports, by: Actor, application: str) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ def catalogue(ports: Ports, by: Actor, command: datasets.Catalogue, key: str | N
     """Enter a dataset into the catalogue; ``dataset`` is the identifier under which its files were taken in.
 
     Raises:
+        InvalidInputError: It could not be read back; ``fields`` names each problem, and nothing is written.
         DeniedError: Only stewards may.
     """
     return _do(ports, by, ids.parse(dataset, "dst") if dataset else ids.new("dst"), command, key)
@@ -30,6 +31,7 @@ def withdraw(ports: Ports, by: Actor, dataset: str, reason: str) -> Receipt:
 
 
 def _do(ports: Ports, by: Actor, target: str, command: datasets.Command, key: str | None = None) -> Receipt:
+    datasets.require_sound(command)  # before policy is asked about what may have no plain form
     intent = Intent(by, command.ACTION, target, command, about_self(by), key)
     return act(ports, intent, lambda facts, _, at: datasets.decide(facts[target], command, at))
 

@@ -32,6 +32,8 @@ def _effects(one: Happened, facts: Facts) -> Iterator[Effect]:
             yield _do("deliver-release", noun, record.version)
         case people.Left():
             yield _do("end-person", noun, record.version)
+        case people.SignInUnbound():
+            yield _do("end-sessions", noun, record.version)
         case permits.Suspended() | permits.Revoked() | permits.Superseded() | permits.Expired():
             yield _do("end-permit", noun, record.version)
         case _:

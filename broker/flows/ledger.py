@@ -6,9 +6,10 @@ from broker.flows.act import Intent, command
 from broker.flows.see import about_self, see
 from sulku import ids
 from sulku.codec import Plain
+from sulku.ledger import checkpoint, tree
 from sulku.people import Actor
 from sulku.ports import Ports
-from sulku.records import Access, Found, Proof, Replay, Search, Verified
+from sulku.records import Access, Found, Opened, Proof, Replay, Search, Verified
 
 
 def search(ports: Ports, by: Actor, wanted: Search, *, before: int | None = None, most: int = 50) -> Found:
@@ -59,6 +60,21 @@ def prove(ports: Ports, by: Actor, index: int) -> Proof:
     """Return what shows anybody that entry ``index`` is in the ledger that the latest checkpoint signed."""
     _look(ports, by, "ledger.search", {"index": index})
     return ports.archive.prove(index)
+
+
+def entry(ports: Ports, by: Actor, index: int, *, texts: bool = False) -> tuple[Proof, Opened]:
+    """Return entry ``index`` with its proof, and what stands beside it; the ``texts`` themselves only on demand, which is recorded as such.
+
+    Raises:
+        DeniedError: Only auditors may.
+        NotFoundError: There is no such entry.
+        ProofError: The tree does not hold it.
+    """
+    _look(ports, by, "ledger.open" if texts else "ledger.search", {"index": index})
+    proof = ports.archive.prove(index)
+    root = checkpoint.parse(proof.checkpoint).checkpoint.root
+    tree.verify_inclusion(tree.hash_leaf(proof.entry), index, proof.size, root, proof.hashes)
+    return proof, ports.archive.opened(index, texts=texts)
 
 
 def access_list(ports: Ports, by: Actor, dataset: str) -> list[Access]:

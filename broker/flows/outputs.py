@@ -31,30 +31,46 @@ def freeze(ports: Ports, tunnel: str, submission: str, name: str, data: bytes, d
         InvalidInputError: The file is empty or larger than ``MAX_BYTES``.
         RuleError: The tunnel is not open, or has too many files in this submission.
     """
-    target = ids.new("out")
     name = safe_name(name)
     if not 0 < len(data) <= outputs.MAX_BYTES:
         raise InvalidInputError(f"{name} has {len(data)} bytes", fields=[(name, f"1 to {outputs.MAX_BYTES} bytes")])
     known: Tunnel = ports.store.peek([tunnel])[tunnel]
     sha256 = ports.blobs.put(data)
-    earlier: list[Output] = ports.store.find("out", tunnel=tunnel, submission=submission)
-    for one in earlier:  # a gateway that did not hear our answer asks again
-        if one.name == name:
-            return _same(one, sha256)
-    if len(earlier) >= outputs.MAX_FILES:
-        raise RuleError("too-many-files", f"a submission has at most {outputs.MAX_FILES} files", "Send fewer files at a time.")
+    if (frozen := _frozen(ports, tunnel, submission, name)) is not None:
+        return _same(frozen, sha256)  # a gateway that did not hear our answer asks again
+    target = ids.new("out")
 
     def decide(facts: Facts, _: Clearance, at: datetime) -> Sequence[Happened]:
         now: Tunnel = facts[tunnel]
         if now.state is not TunnelState.OPEN:
             raise RuleError("tunnel-not-open", f"the tunnel is {now.state}")
+        if _frozen(ports, tunnel, submission, name) is not None:  # the tunnel's row is locked: nobody else freezes one now
+            raise StaleError(f"{name} was frozen meanwhile")
         frozen = outputs.Frozen(tunnel, now.permit, now.person, submission, name, len(data), sha256, declared, at)
         return [Happened(target, frozen)]
 
     about = {"tunnel": tunnel, "permit": known.permit}
     wanted = command("freeze", submission=submission, sha256=sha256, size=len(data))
-    receipt = act(ports, Intent(GATEWAY, "output.freeze", target, wanted, about), decide)
+    try:
+        receipt = act(ports, Intent(GATEWAY, "output.freeze", target, wanted, about), decide)
+    except StaleError:
+        if (frozen := _frozen(ports, tunnel, submission, name)) is None:
+            raise
+        return _same(frozen, sha256)  # another gateway pulled it at the same moment
     return receipt.facts[target]  # type: ignore[no-any-return]
+
+
+def _frozen(ports: Ports, tunnel: str, submission: str, name: str) -> Output | None:
+    """Return the file of that name in the submission, if it is frozen already.
+
+    Raises:
+        RuleError: It is not, and the submission has as many files as it may.
+    """
+    earlier: list[Output] = ports.store.find("out", tunnel=tunnel, submission=submission)
+    found = next((one for one in earlier if one.name == name), None)
+    if found is None and len(earlier) >= outputs.MAX_FILES:
+        raise RuleError("too-many-files", f"a submission has at most {outputs.MAX_FILES} files", "Send fewer files at a time.")
+    return found
 
 
 def _same(frozen: Output, sha256: str) -> Output:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from broker.flows import tunnels
@@ -10,9 +9,9 @@ from broker.flows.act import Intent, act
 from broker.flows.see import about_self, see
 from sulku import ids, people
 from sulku.clearance import Clearance
-from sulku.errors import NotFoundError, RuleError, SignInRequiredError
+from sulku.errors import BoundElsewhereError, NotFoundError, RuleError, SignInRequiredError, StaleError
 from sulku.events import Happened
-from sulku.people import Actor, Person, Role
+from sulku.people import SIGN_IN, Actor, Person, Role, State
 from sulku.ports import Facts, Ports, Receipt
 from sulku.tunnels import Cause
 
@@ -24,7 +23,7 @@ def register(ports: Ports, by: Actor, command: people.Register, key: str | None 
         DeniedError: Only operators (and first set-up) may.
         RuleError: An auditor's account without an end, or the e-mail address is taken.
     """
-    if any(known.email.lower() == command.email.lower() for known in ports.store.find("usr")):
+    if ports.store.find("usr", email=people.folded(command.email), state=State.ACTIVE):
         raise RuleError("already-registered", "somebody with this e-mail address is in the directory", "Change their roles instead.")
     return _do(ports, by, ids.new("usr"), command, key)
 
@@ -44,6 +43,16 @@ def leave(ports: Ports, by: Actor, person: str, reason: str) -> Receipt:
     receipt = _do(ports, by, ids.parse(person, "usr"), people.Leave(reason))
     finish_tunnels(ports, person, by)
     return receipt
+
+
+def unbind(ports: Ports, by: Actor, person: str, reason: str) -> Receipt:
+    """Take a person's sign-in off; what it opened counts no longer, here at once and inside their tunnels by the worker.
+
+    Raises:
+        DeniedError: Only operators may, and not their own.
+        RuleError: None is bound.
+    """
+    return _do(ports, by, ids.parse(person, "usr"), people.Unbind(reason))
 
 
 def finish_tunnels(ports: Ports, person: str, by: Actor) -> None:
@@ -85,28 +94,60 @@ def find_by_subject(ports: Ports, subject: str) -> Person | None:
     return next(iter(ports.store.find("usr", subject=subject)), None)
 
 
+def find_by_email(ports: Ports, email: str) -> Person | None:
+    """Return who has this e-mail address in the directory, in any case; of several (they left, they came back) the newest."""
+    return next(iter(ports.store.find("usr", email=people.folded(email))), None)
+
+
 def names(ports: Ports) -> dict[str, str]:
-    """Return every person's name by id, for pages that show who did something; ids of services name themselves."""
-    return {person.id: person.name for person in ports.store.find("usr")}
+    """Return every person's name by id, for pages that show who did something; services and the erased are known by their ids."""
+    return {person.id: person.name for person in ports.store.find("usr") if person.name}
 
 
-def actor(ports: Ports, email: str, *, role: Role | None, mfa: bool, signed_in: datetime) -> Actor:
-    """Return the actor for an authenticated e-mail address, in ``role`` or the first that they hold.
+def sign_in(ports: Ports, subject: str, email: str, issued: datetime | None) -> Person:
+    """Return whose sign-in this is. The first one of a person binds ``subject`` to them; from then on only it is theirs.
+
+    Args:
+        subject: ``issuer|sub``, proved.
+        email: As the issuer verified it; empty if it did not, and then nothing is bound.
+        issued: When the issuer gave it out; ``None`` if it does not say.
 
     Raises:
-        SignInRequiredError: Nobody of that address is in the directory, or their account has ended.
-        NotFoundError: They do not hold that role.
+        SignInRequiredError: Nobody's in the directory, from before it was released, or the account has ended.
+        BoundElsewhereError: The person of that address signs in with another account; that somebody tried is recorded.
     """
-    person = next((known for known in ports.store.find("usr") if known.email.lower() == email.lower()), None)
+    known = find_by_subject(ports, subject)
+    if known is None and not email:
+        raise SignInRequiredError("this sign-in is nobody's here, and the issuer does not vouch for an e-mail address")
+    person = known or find_by_email(ports, email)
     if person is None:
         raise SignInRequiredError("you are not in this environment's directory")
     try:
-        people.may_act(person, ports.clock.now())
+        people.may_sign_in(person, issued, ports.clock.now())
+        return known or _bind(ports, person.id, people.Bind(subject, issued))
     except RuleError as error:
+        if error.rule == "bound-elsewhere":
+            raise BoundElsewhereError(str(error)) from None
         raise SignInRequiredError(str(error)) from None
+
+
+def _bind(ports: Ports, person: str, command: people.Bind) -> Person:
+    try:
+        return _do(ports, SIGN_IN, person, command).facts[person]  # type: ignore[no-any-return]
+    except StaleError:
+        known = find_by_subject(ports, command.subject)  # two requests of a first sign-in at once, and the other one was first
+        if known is None:
+            raise
+        return known
+
+
+def actor(person: Person, *, role: Role | None, mfa: bool, signed_in: datetime | None) -> Actor:
+    """Return ``person`` as an actor, in ``role`` or the first that they hold.
+
+    Raises:
+        NotFoundError: They do not hold that role.
+    """
     if role is not None and role not in person.roles:
         raise NotFoundError(f"you do not hold the role {role}")
     acting = role or (person.roles[0] if person.roles else Role.PUBLIC)
-    return replace(
-        Actor(person.id, acting), name=person.name, organisation=person.organisation, groups=person.groups, mfa=mfa, signed_in=signed_in
-    )
+    return Actor(person.id, acting, person.name, person.organisation, person.groups, mfa, signed_in)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from broker.flows import tunnels
 from broker.flows.act import Intent, act, end
 from broker.flows.see import about_self, scoped, show
-from sulku import ids, permits
+from sulku import ids, permits, standing
 from sulku.clearance import mandate
-from sulku.codec import Plain, stamp
+from sulku.codec import Plain
 from sulku.crypto import sign
 from sulku.events import Happened
 from sulku.ledger import canonical
@@ -21,8 +20,6 @@ from sulku.ports import Facts, Ports, Receipt
 from sulku.records import Search
 from sulku.tunnels import Cause
 from sulku.tunnels import State as TunnelState
-
-STATUS_LIFETIME: Final = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +126,5 @@ def register(ports: Ports) -> list[Listed]:
 
 def status_list(ports: Ports) -> str:
     """Return the signed list of every permit's state, good for a day, which an offline verifier checks papers against."""
-    now = ports.clock.now()
-    body = {
-        "schema": "sulku-permit-status/1",
-        "issued": stamp(now),
-        "expires": stamp(now + STATUS_LIFETIME),
-        "permits": {one.id: {"state": one.state.value, "revision": one.paper.revision} for one in ports.store.find("per")},
-        "checkpoint": ports.store.latest_checkpoint(),
-    }
+    body = standing.write(ports.store.find("per"), ports.clock.now(), ports.store.latest_checkpoint())
     return ports.signer.sign(sign.STATUS, canonical.canonical(body))

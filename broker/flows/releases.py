@@ -10,7 +10,7 @@ from broker.flows.act import Intent, act, command
 from broker.flows.applications import against
 from broker.flows.see import about_self, scoped, show
 from broker.flows.tunnels import GATEWAY, WORKER
-from sulku import ids, outputs, releases
+from sulku import ids, outputs, releases, rounds
 from sulku.clearance import Clearance
 from sulku.codec import Plain, stamp
 from sulku.crypto import seal, sign
@@ -240,6 +240,11 @@ def view(ports: Ports, by: Actor, release: str) -> Release:
     """
     target = ids.parse(release, "rel")
     return _blind(show(ports, by, "release.view", target, **{k: v for k, v in _about(ports, by, target).items() if k != "self"}), by)
+
+
+def changes(ports: Ports, shown: Release) -> rounds.FilesChanged:
+    """Return what became of a release's files since the round before. Takes the record: who holds it was cleared to see it."""
+    return rounds.of_release(ports.archive.history(shown.id) if shown.round > 1 else (), shown)
 
 
 def manifest(ports: Ports, by: Actor, release: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -169,22 +169,38 @@ def top_up(ports: Ports, by: Actor, tunnel: str, size: int, reason: str) -> Rece
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """One thing that a gateway saw: ``refused``, ``executed`` or ``cut``."""
+    """One thing that a gateway saw: ``refused``, ``executed`` or ``cut``.
+
+    Attributes:
+        run: One life of one gateway's process, drawn by itself: never a person's to choose, as a message's id is.
+        number: 1, 2, … within the run, rising.
+    """
 
     kind: str
     code: str
     detail: str
+    run: str
+    number: int
     count: int = 1
 
 
-def report(ports: Ports, tunnel: str, seen: Iterable[Reported]) -> None:
-    """Record what a gateway saw in ``tunnel``: code that ran, and attempts that it refused."""
+def report(ports: Ports, tunnel: str, seen: Sequence[Reported]) -> None:
+    """Record, once, what a gateway saw in ``tunnel``: code that ran, and attempts that it refused.
+
+    A gateway whose answer was lost says everything again; what its run has numbered no higher than before is known.
+
+    Raises:
+        StaleError: The tunnel moved on meanwhile; say it again.
+    """
     target = ids.parse(tunnel, "tun")
-    known: Tunnel = ports.store.peek([target])[target]
-    events = [_event(one, known.person) for one in seen]
-    intent = Intent(GATEWAY, "tunnel.report", target, command("report", count=len(events)))
-    with_target = [Happened(target, event) for event in events]
-    act(ports, intent, lambda facts, clearance, at: with_target)
+    intent = Intent(GATEWAY, "tunnel.report", target, command("report", count=len(seen)))
+    clearance = clear(ports, intent)
+    with ports.store.begin(clearance, at=ports.clock.now()) as unit:
+        person = unit.lock([target])[target].person
+        upto = {run: max(one.number for one in seen if one.run == run) for run in {one.run for one in seen}}
+        before = {run: unit.note_reports(target, run, number) for run, number in upto.items()}
+        fresh = {(one.run, one.number): one for one in seen if one.number > before[one.run]}
+        unit.record([Happened(target, _event(one, person)) for one in fresh.values()])
 
 
 def _event(one: Reported, person: str) -> Event:
@@ -244,9 +260,9 @@ def _within(ports: Ports, tunnel: Tunnel, scope: str, identifier: str) -> bool:
             raise RuleError("no-such-scope", f"nothing is called {scope[:20]!r}", "Halt a tunnel, person, permit, dataset or everything.")
 
 
-def leave(ports: Ports, by: Actor) -> None:
-    """End every session of ``by`` inside their open tunnels, as they signed out; the tunnels stay and wait for them."""
-    for one in ports.store.find("tun", person=by.id, state=State.OPEN.value):
+def leave(ports: Ports, person: str, by: Actor) -> None:
+    """End every session inside the open tunnels of ``person``, as their sign-in is over; the tunnels stay and wait for them."""
+    for one in ports.store.find("tun", person=person, state=State.OPEN.value):
         authority = mandate(one.id, one.opened_by, by, "tunnel.leave")
 
         def decide(facts: Facts, at: datetime, tunnel: str = one.id) -> Sequence[Happened]:

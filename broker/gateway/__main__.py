@@ -17,7 +17,10 @@ from aiohttp import web
 from broker.gateway import control
 from broker.gateway.app import Gateway
 from broker.gateway.settings import Settings, read, secret
+from sulku import links
+from sulku.crypto import channels
 from sulku.errors import ConfigurationError
+from sulku.links import GATEWAY, Address
 
 
 async def serve(settings: Settings) -> None:
@@ -29,8 +32,12 @@ async def serve(settings: Settings) -> None:
         settings = replace(settings, port=port, domain=f"{name}:{port}")
     gateway = Gateway(settings)
     public = web.ServerRunner(web.Server(gateway.handle, access_log=None))
+    address = links.address(settings.control_address)
+    context = None if address.path else channels.listening(settings.files, GATEWAY)
     inner = web.AppRunner(
-        control.application(secret(settings.control_token_file), gateway.routes, gateway.cut, gateway.health, gateway.metrics),
+        control.application(
+            secret(settings.control_token_file), gateway.routes, gateway.cut, gateway.health, gateway.metrics, linked=context is not None
+        ),
         access_log=None,
     )
     await public.setup()
@@ -41,7 +48,7 @@ async def serve(settings: Settings) -> None:
             gateway.record.poll, gateway.record.watch, gateway.reports.write, gateway.reports.send, gateway.outbox.poll,
         )
     ]  # fmt: skip
-    await web.SockSite(inner, _control_listener(settings.control_socket)).start()
+    await web.SockSite(inner, _control_listener(address), ssl_context=context).start()
     await web.SockSite(public, listener).start()
     if settings.ready_file:
         _tell(settings.ready_file, port)
@@ -57,11 +64,13 @@ async def serve(settings: Settings) -> None:
         raise SystemExit(1)  # without any one of its tasks the gateway is not the gateway: stop, and close everything
 
 
-def _control_listener(path: str) -> socket.socket:
-    Path(path).unlink(missing_ok=True)
+def _control_listener(address: Address) -> socket.socket:
+    if not address.path:
+        return socket.create_server((address.host, address.port), family=socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    Path(address.path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     old = os.umask(0o177)
-    listener.bind(path)
+    listener.bind(address.path)
     os.umask(old)
     return listener
 

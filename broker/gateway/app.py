@@ -26,7 +26,8 @@ from broker.gateway.settings import Settings, secret
 from broker.gateway.sockets import Sockets
 from broker.gateway.upstream import Broker
 from broker.gateway.websocket import Channels, Socket
-from sulku import ids
+from sulku import ids, links
+from sulku.crypto import channels
 from sulku.errors import (
     FaultError,
     InvalidInputError,
@@ -36,6 +37,7 @@ from sulku.errors import (
     PathRefusedError,
     SulkuError,
 )
+from sulku.links import BROKER, GATEWAY
 
 SAFE: Final = frozenset({"GET", "HEAD"})
 log = logging.getLogger("sulku.gateway")
@@ -48,10 +50,12 @@ class Gateway:
         """Read tokens and the trusted copy.
 
         Raises:
-            ConfigurationError: A token file or JupyterLab is missing.
+            ConfigurationError: A token file, a certificate that a link needs, or JupyterLab is missing.
         """
         self.settings = settings
-        self.broker = Broker(settings.broker_socket, secret(settings.broker_token_file))
+        broker = links.address(settings.broker_address)
+        channel = None if broker.path else channels.calling(settings.files, GATEWAY, BROKER)
+        self.broker = Broker(broker, secret(settings.broker_token_file), channel)
         self.sockets, self.workspaces, self.routes = Sockets(), Workspaces(), Routes()
         self.record = Record(self.broker, self._gone)
         self.reports = Reports(self.broker, Path(settings.state_dir))
@@ -74,7 +78,7 @@ class Gateway:
         task.add_done_callback(self._closing.discard)
 
     async def _end(self, tunnel: str, reason: str) -> int:
-        self.entry.forget(tunnel)
+        self.entry.forget(tunnel, moved=reason == MOVED)
         self.budget.forget(tunnel)
         if reason != MOVED:
             self.outbox.forget(tunnel)
@@ -155,7 +159,9 @@ class Gateway:
             if request.method == "GET" and path == "/.sulku/enter":
                 return await self._enter(request, tunnel, query)
             try:
+                tunnel = await self.entry.current(request, tunnel)
                 session = self._require_inside(request, tunnel)
+                socket.judged = True
                 if path == "/.sulku/status":
                     return await self._status(tunnel)
                 if path == "/.sulku/leave" and request.method == "GET":

@@ -1,4 +1,4 @@
-"""The control socket: the hub's hints and the broker's cuts, for callers that show the token."""
+"""The gateway's control: the hub's hints and the broker's cuts, for callers that show the token and, by TCP, whose link it is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import orjson
 from aiohttp import web
 
 from broker.gateway import answers
-from sulku import ids
-from sulku.errors import InvalidInputError
+from sulku import ids, links
+from sulku.crypto.channels import names
+from sulku.errors import InvalidInputError, WrongNeighbourError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -42,11 +43,20 @@ def application(
     cut: Callable[[str, str], Awaitable[int]],
     health: Callable[[], dict[str, Any]],
     metrics: Callable[[], str],
+    *,
+    linked: bool = False,
 ) -> web.Application:
-    """Return the application behind the control socket."""
+    """Return the application behind the control address.
+
+    Args:
+        linked: Whether callers come with certificates, by TCP; then each gets what its own links allow.
+    """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if linked and not links.allowed(links.GATEWAY, _canonical(request), _peer(request)):
+            error = WrongNeighbourError(f"{' and '.join(sorted(_peer(request))) or 'nobody'} may not ask for this")
+            return _problem(error.status, error.code, str(error), error.remedy())
         shown = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(shown, f"Bearer {token}".encode()):
             return _problem(401, "sign-in-required", "the token is missing or wrong", "Show the service's token.")
@@ -89,6 +99,16 @@ def application(
         ]
     )
     return application_
+
+
+def _canonical(request: web.Request) -> str:
+    """Return the path as the handler was registered, so that no spelling of it makes a difference."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
+
+
+def _peer(request: web.Request) -> frozenset[str]:
+    return names(request.transport.get_extra_info("peercert") if request.transport else None)
 
 
 def _problem(status: int, code: str, detail: str, remedy: str) -> web.Response:

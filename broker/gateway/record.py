@@ -36,7 +36,7 @@ class Tunnel:
     permit: str
     permit_title: str
     deadline: datetime
-    socket: str
+    address: str
     token: str
     lab: str
     ends: float
@@ -142,7 +142,7 @@ class Record:
         if known is None or deadline < known[0]:  # computed once: a jump of the wall clock moves no deadline
             ends = clock.boot() + clock.until(deadline)
             known = self._deadlines[identifier] = (deadline, min(ends, known[1]) if known else ends)
-        names = ("person", "permit", "permit_title", "socket", "token", "lab")
+        names = ("person", "permit", "permit_title", "address", "token", "lab")
         words = {name: str(row[name]) for name in names}
         return Tunnel(id=identifier, host=row["host"], epoch=row["epoch"], deadline=known[0], ends=known[1], **words)
 

@@ -7,12 +7,15 @@ from typing import Any, Final
 import aiohttp
 import orjson
 from aiohttp import web
+from yarl import URL
 
 from broker.gateway import messages
 from broker.gateway.allow import Kind, Target
 from broker.gateway.budget import Budget
 from broker.gateway.record import Tunnel
+from sulku import links
 from sulku.errors import InvalidInputError, NotAllowedError, WorkspaceUnavailableError
+from sulku.links import Address
 
 LARGEST_REQUEST: Final = 32 * 1024 * 1024
 LARGEST_ANSWER: Final = 32 * 1024 * 1024
@@ -23,23 +26,53 @@ PATIENCE: Final = aiohttp.ClientTimeout(total=60, sock_connect=2)
 JSON_HEADERS: Final = {"Host": "localhost", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
+class OnlyTo(aiohttp.TCPConnector):
+    """Connects to one workspace and to nothing else, wherever it tries to send us: a websocket's client follows redirects."""
+
+    def __init__(self, address: Address) -> None:
+        """Connect to ``address`` alone."""
+        super().__init__(limit=64, use_dns_cache=False)
+        self._to = URL(address.url)
+
+    async def connect(self, req: aiohttp.ClientRequest, *rest: Any, **more: Any) -> Any:
+        """Return a connection.
+
+        Raises:
+            InvalidUrlClientError: The workspace answered that we should go elsewhere.
+        """
+        if req.url.origin() != self._to:
+            raise aiohttp.InvalidUrlClientError(req.url.origin(), "not the workspace")
+        return await super().connect(req, *rest, **more)
+
+
 class Workspaces:
-    """One client for each workspace's socket, made when first needed."""
+    """One client for each workspace, made when first needed."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._sessions: dict[str, tuple[aiohttp.ClientSession, str]] = {}
 
-    def session(self, tunnel: Tunnel) -> aiohttp.ClientSession:
-        """Return the client of ``tunnel``; it keeps no cookies and follows no redirects by itself."""
+    def reach(self, tunnel: Tunnel) -> tuple[aiohttp.ClientSession, str]:
+        """Return the client of ``tunnel`` and the origin that its requests begin with.
+
+        It keeps no cookies, asks no proxy, and reaches that workspace alone.
+
+        Raises:
+            WorkspaceUnavailableError: The record's address of it is none that is allowed.
+        """
         if tunnel.id not in self._sessions:
-            connector = aiohttp.UnixConnector(path=tunnel.socket, limit=64)
-            self._sessions[tunnel.id] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+            try:
+                address = links.workspace(tunnel.address)
+            except InvalidInputError as error:
+                raise WorkspaceUnavailableError(str(error)) from None
+            connector = aiohttp.UnixConnector(path=address.path, limit=64) if address.path else OnlyTo(address)
+            session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+            self._sessions[tunnel.id] = session, address.url
         return self._sessions[tunnel.id]
 
     async def forget(self, tunnel: str) -> None:
         """Close the client of a tunnel that has ended."""
-        session = self._sessions.pop(tunnel, None)
+        session, _ = self._sessions.pop(tunnel, (None, ""))
         if session:
             await session.close()
 
@@ -57,9 +90,10 @@ class Workspaces:
         headers = {**JSON_HEADERS, "Authorization": f"token {tunnel.token}"}
         if body:
             headers["Content-Type"] = "application/json"
+        session, origin = self.reach(tunnel)
         try:
-            async with self.session(tunnel).request(
-                method, f"http://localhost{target}", data=body or None, headers=headers, timeout=PATIENCE,
+            async with session.request(
+                method, f"{origin}{target}", data=body or None, headers=headers, timeout=PATIENCE,
                 allow_redirects=False,
             ) as answer:  # fmt: skip
                 data = await _read(answer.content, most)

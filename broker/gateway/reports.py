@@ -8,6 +8,7 @@ only then do the messages move on. Refusals do not wait. More than ``BURST`` ref
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 from collections import deque
@@ -20,12 +21,14 @@ import orjson
 
 from broker.gateway import clock
 from broker.gateway.upstream import Broker
-from sulku.errors import BrokerUnavailableError, RecorderFullError, RelayedRefusalError
+from sulku.crypto import seal
+from sulku.errors import BrokerUnavailableError, ConfigurationError, RecorderFullError, RelayedRefusalError, StaleError
 
 GATHER = 0.1  # seconds that reports wait for company
 LONGEST_CODE: Final = 64 * 1024  # bytes of source in one report
 LARGEST_SPOOL: Final = 64 * 1024 * 1024
 LARGEST_BATCH: Final = 512 * 1024
+MOST_LINES: Final = 1000  # in one batch
 BURST: Final = 5
 WINDOW: Final = 10.0  # seconds
 log = logging.getLogger("sulku.gateway")
@@ -43,17 +46,29 @@ class _Window:
 class Reports:
     """Send reports to the broker through a spool on disk.
 
-    Delivery is at least once: after a crash the broker may see a line again, which it knows by its ``msg_id``.
+    Delivery is at least once: after a crash or a lost answer the broker sees a line again. It knows it by the run of the
+    gateway that wrote it, drawn here, and its number, which rises in the order of sending. A kernel message's own id
+    would not do: the person's browser chooses it.
     """
 
     def __init__(self, broker: Broker, folder: Path) -> None:
-        """Use ``folder`` for the spool; what an earlier gateway left there is sent first."""
+        """Use ``folder`` for the spool; what an earlier gateway left there is sent first.
+
+        Raises:
+            ConfigurationError: Another gateway that runs has the folder; two would undo each other's lines.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._broker, self._file, self._dead = broker, folder / "reports.jsonl", folder / "rejected.jsonl"
+        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise ConfigurationError(f"{folder} is the folder of a gateway that runs; give each its own state_dir") from None
         self._lines: deque[bytes] = deque(_whole_lines(self._file))
         self._size = sum(map(len, self._lines))
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._waiting: list[tuple[bytes, asyncio.Future[None] | None]] = []
+        self._run, self._number = seal.token(16), 0
         self._windows: dict[tuple[str, str, str], _Window] = {}
         self._wake, self._send = asyncio.Event(), asyncio.Event()
         self.rejected = 0
@@ -75,7 +90,7 @@ class Reports:
             raise RecorderFullError("too much waits to be recorded")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         detail = {"code": code, "kernel": kernel, "msg_id": msg_id}
-        self._add(_line(tunnel, "executed", "executed", detail), done)
+        self._add(self._line(tunnel, "executed", "executed", detail), done)
         await done
 
     def refused(self, tunnel: str, code: str, method: str, path: str, why: str) -> None:
@@ -92,7 +107,12 @@ class Reports:
         window.count += 1
         window.last = detail
         if window.count <= BURST and self._size <= LARGEST_SPOOL:
-            self._add(_line(tunnel, kind, code, detail), None)
+            self._add(self._line(tunnel, kind, code, detail), None)
+
+    def _line(self, tunnel: str, kind: str, code: str, detail: dict[str, Any]) -> bytes:
+        self._number += 1
+        told = {"tunnel": tunnel, "kind": kind, "at": clock.now(), "code": code, "detail": detail}
+        return orjson.dumps(told | {"run": self._run, "number": self._number}) + b"\n"
 
     def _add(self, line: bytes, done: asyncio.Future[None] | None) -> None:
         self._waiting.append((line, done))
@@ -105,7 +125,7 @@ class Reports:
                 del self._windows[key]
                 more = window.count - BURST
                 if more > 0:
-                    self._add(_line(*key, window.last | {"count": more}), None)
+                    self._add(self._line(*key, window.last | {"count": more}), None)
 
     async def write(self) -> None:
         """Move waiting lines to disk, all that wait with one sync; runs until cancelled."""
@@ -146,7 +166,7 @@ class Reports:
         batch: list[bytes] = []
         size = 0
         for line in self._lines:
-            if batch and size + len(line) > LARGEST_BATCH:
+            if batch and (size + len(line) > LARGEST_BATCH or len(batch) == MOST_LINES):
                 break
             batch.append(line)
             size += len(line)
@@ -165,7 +185,7 @@ class Reports:
         try:
             await self._broker.post("/internal/gate/reports", {"reports": reports})
         except RelayedRefusalError as error:
-            if error.status in {401, 403, 408, 429}:
+            if error.status in {401, 403, 408, 429} or error.code == StaleError.code:
                 raise BrokerUnavailableError(f"the broker takes no reports now: {error.code}") from error
             if len(batch) > 1:
                 for line in batch:
@@ -181,10 +201,6 @@ class Reports:
         batch, self._waiting = self._waiting, []
         _append(self._descriptor, b"".join(line for line, _ in batch))
         os.close(self._descriptor)
-
-
-def _line(tunnel: str, kind: str, code: str, detail: dict[str, Any]) -> bytes:
-    return orjson.dumps({"tunnel": tunnel, "kind": kind, "at": clock.now(), "code": code, "detail": detail}) + b"\n"
 
 
 def _append(descriptor: int, data: bytes) -> None:

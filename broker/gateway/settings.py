@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from sulku import links
 from sulku.codec import typed
+from sulku.crypto.channels import Files, require_private
 from sulku.errors import ConfigurationError, InvalidInputError
 
 
@@ -20,10 +22,15 @@ class Settings:
         domain: Public name and port below which each tunnel has its own origin, such as ``sulku.localhost:8081``.
         scheme: ``http`` (one machine) or ``https`` (TLS ends in front of the gateway; cookies become Secure).
         broker_url: Public address of the broker's pages, without a slash at the end.
-        broker_socket: Unix socket of the broker's internal API.
-        broker_token_file: File with the bearer token for that socket.
-        control_socket: Unix socket that the gateway listens on for the broker and the hub.
+        broker_address: The broker's internal API, ``unix:/path`` or ``https://host:port``.
+        broker_token_file: File with the bearer token for it.
+        control_address: Where the gateway listens for the broker and the hub, written alike.
         control_token_file: File with the bearer token that they must show.
+        certificate_file: The gateway's certificate; this and the next two are needed where an address is ``https``.
+        certificate_key_file: Its key.
+        authority_file: The authority of all parts.
+        session_key_file: Key that all gateways share, so that each knows who entered by another; empty for a gateway alone,
+            which then remembers them itself.
         state_dir: Folder for reports that wait for the broker.
         lab_prefix: Prefix of an environment outside every sandbox from which JupyterLab's files are served.
         slice_bytes: How much egress budget to lease at a time.
@@ -32,9 +39,9 @@ class Settings:
 
     domain: str
     broker_url: str
-    broker_socket: str
+    broker_address: str
     broker_token_file: str
-    control_socket: str
+    control_address: str
     control_token_file: str
     state_dir: str
     lab_prefix: str
@@ -43,6 +50,15 @@ class Settings:
     scheme: str = "http"
     slice_bytes: int = 262_144
     ready_file: str = ""
+    certificate_file: str = ""
+    certificate_key_file: str = ""
+    authority_file: str = ""
+    session_key_file: str = ""
+
+    @property
+    def files(self) -> Files:
+        """The gateway's certificate, key and authority."""
+        return Files(self.certificate_file, self.certificate_key_file, self.authority_file)
 
     @property
     def gate_origin(self) -> str:
@@ -58,10 +74,12 @@ def read(path: Path) -> Settings:
     """Return the settings in the JSON file ``path``.
 
     Raises:
-        ConfigurationError: It cannot be read, has unknown or missing keys, or a wrong scheme.
+        ConfigurationError: It cannot be read, has unknown or missing keys, a wrong scheme, or an address that is none.
     """
     try:
         settings = typed(Settings, json.loads(path.read_bytes()))
+        for text in (settings.broker_address, settings.control_address):
+            links.address(text)
     except (OSError, ValueError, InvalidInputError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     if settings.scheme not in {"http", "https"} or settings.slice_bytes < 1:
@@ -76,10 +94,8 @@ def secret(path: str) -> str:
         ConfigurationError: There is no such file, it is empty, or others may read it.
     """
     try:
-        file = Path(path)
-        if file.stat().st_mode & 0o077:
-            raise ConfigurationError(f"{path} can be read by others; chmod 600 it")
-        token = file.read_text().strip()
+        require_private(path)
+        token = Path(path).read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     if not token:

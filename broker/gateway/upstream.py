@@ -1,13 +1,15 @@
-"""The gateway's one client of the broker: JSON over a unix socket, with a bearer token and short patience."""
+"""The gateway's one client of the broker: JSON over its link, with a bearer token and short patience."""
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import aiohttp
 import orjson
 
 from sulku.errors import BrokerUnavailableError, RelayedRefusalError
+from sulku.links import Address
 
 LARGEST_ANSWER = 16 * 1024 * 1024
 
@@ -15,9 +17,9 @@ LARGEST_ANSWER = 16 * 1024 * 1024
 class Broker:
     """Ask the broker's internal API."""
 
-    def __init__(self, socket: str, token: str) -> None:
-        """Keep where to ask; nothing is opened before the first question."""
-        self._socket, self._token = socket, token
+    def __init__(self, address: Address, token: str, channel: ssl.SSLContext | None = None) -> None:
+        """Keep where to ask, and by TCP through what; nothing is opened before the first question."""
+        self._address, self._token, self._channel = address, token, channel
         self._session: aiohttp.ClientSession | None = None
 
     async def get(self, path: str, *, patience: float = 0.8) -> dict[str, Any]:
@@ -47,18 +49,27 @@ class Broker:
 
     async def _ask(self, method: str, path: str, data: Any, headers: dict[str, str], patience: float) -> dict[str, Any]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=self._socket))
+            self._session = aiohttp.ClientSession(connector=connector(self._address, self._channel))
         headers["Authorization"] = f"Bearer {self._token}"
         wait = aiohttp.ClientTimeout(total=patience)
         try:
             async with self._session.request(
-                method, f"http://broker{path}", data=data, headers=headers, timeout=wait, allow_redirects=False
+                method, f"{self._address.url}{path}", data=data, headers=headers, timeout=wait, allow_redirects=False
             ) as answer:
                 body = await answer.content.read(LARGEST_ANSWER)
                 status = answer.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise BrokerUnavailableError(f"the broker did not answer: {type(error).__name__}") from error
         return _read(status, body)
+
+
+def connector(address: Address, channel: ssl.SSLContext | None) -> aiohttp.BaseConnector:
+    """Return what connects to a part: to its unix socket, or by TCP with mutual TLS."""
+    if address.path:
+        return aiohttp.UnixConnector(path=address.path)
+    if channel is None:
+        raise ValueError("between parts TCP is mutual TLS or nothing")
+    return aiohttp.TCPConnector(ssl=channel)
 
 
 def _read(status: int, body: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from broker.gateway import messages
 from broker.gateway.allow import Target
 from broker.gateway.budget import Budget
 from broker.gateway.messages import Message
-from broker.gateway.record import Tunnel
+from broker.gateway.record import MOVED, Tunnel
 from broker.gateway.relay import JSON_HEADERS, Workspaces
 from broker.gateway.reports import LONGEST_CODE, Reports
 from sulku.errors import (
@@ -42,9 +42,12 @@ class Socket:
         self.ws = web.WebSocketResponse(protocols=protocols, max_msg_size=LARGEST_IN, timeout=GRACE, heartbeat=30, compress=False)
         self._request = request
         self.reason = ""
+        self.judged = False  # whether its session was looked at; until then a new epoch is not its end but what it is judged by
 
     async def close(self, reason: str, code: int = CUT) -> None:
         """Close with ``code`` and ``reason``, and drop the connection if the browser does not answer in time."""
+        if reason == MOVED and not self.judged:
+            return
         self.reason = self.reason or reason
         transport = self._request.transport
         if self.ws.prepared:
@@ -77,9 +80,10 @@ class Channels:
             WorkspaceUnavailableError: The kernel's socket cannot be opened.
         """
         headers = {"Host": JSON_HEADERS["Host"], "Authorization": f"token {tunnel.token}"}
+        session, origin = self._workspaces.reach(tunnel)
         try:
-            inner = await self._workspaces.session(tunnel).ws_connect(
-                f"http://localhost{target.rebuilt()}", headers=headers, protocols=(messages.V1,),
+            inner = await session.ws_connect(
+                f"{origin}{target.rebuilt()}", headers=headers, protocols=(messages.V1,),
                 max_msg_size=LARGEST_OUT, timeout=aiohttp.ClientWSTimeout(ws_close=GRACE), autoping=True,
             )  # fmt: skip
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

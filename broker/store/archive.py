@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import select
 
-from broker.store import verify
+from broker.store import beside, verify
 from broker.store.store import SqlStore
 from broker.store.tables import DECISIONS
 from sulku.crypto.keys import SigningKey
 from sulku.errors import NotFoundError
+from sulku.events import Event
 from sulku.ledger import checkpoint, tree
 from sulku.policies import replay
 from sulku.ports import Blobs
-from sulku.records import Access, Found, Notice, Proof, Replay, Search, Verified
+from sulku.records import Access, Found, Held, Notice, Opened, Proof, Replay, Search, Verified
 
 
 class Keys(Protocol):
@@ -62,6 +63,22 @@ class Archive:
         """Return what ``person`` was told, newest first."""
         return self.store.notices.of(person)
 
+    def history(self, record: str) -> list[Event]:
+        """Return what happened to ``record``, oldest first, without what only the ledger holds; erased texts are empty."""
+        return list(beside.history(self.store.database, record))
+
+    def opened(self, index: int, *, texts: bool) -> Opened:
+        """Return what stands beside entry ``index``, with the ``texts`` themselves or without.
+
+        Raises:
+            NotFoundError: There is no such entry.
+        """
+        return beside.opened(self.store.database, index, texts=texts)
+
+    def held(self, records: Sequence[str]) -> tuple[Held, ...]:
+        """Return what an erasure of each of ``records`` would take, in order."""
+        return beside.held(self.store.database, records)
+
     def export(self, *, private: bool) -> bytes:
         """Return the auditor's bundle of everything up to now."""
         out = io.BytesIO()
@@ -103,7 +120,8 @@ class Archive:
         return (
             Verified("entries", found.entries, found.entries, f"root {found.root.hex()}"),
             Verified("checkpoints", found.checkpoints, found.checkpoints, "each signed a tree that this one begins with"),
-            Verified("records", found.records, found.records + found.erased, "each row is what its entries make it"),
+            Verified("records", found.records, found.records, "each row is what its entries make it"),
+            Verified("erasures", found.erased, found.erased, "whatever is gone from beside the ledger was erased on record"),
         )
 
     def prove(self, index: int) -> Proof:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Dialect, Table, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.store import rows
 from broker.store.tables import CHECKPOINTS, DECISIONS, HEAD, LEDGER, PERMITS, PRIVATE, RELEASES
@@ -190,13 +191,11 @@ class Ledger:
                 raise IntegrityError(f"the ledger's head has {frontier.size} entries and contradicts a checkpoint")
             return bytes(latest.note)
         note = sign(frontier.size, frontier.root())
+        dialect = sqlite if self._database.dialect == "sqlite" else postgresql
+        once = dialect.insert(CHECKPOINTS).on_conflict_do_nothing(index_elements=["size"])  # another broker may sign the same head
         with self._database.write() as connection:
-            row = {"size": frontier.size, "note": note, "at": stamp(at)}
-            known = connection.execute(select(CHECKPOINTS.c.note).where(CHECKPOINTS.c.size == frontier.size)).scalar()
-            if known is not None:
-                return bytes(known)
-            connection.execute(insert(CHECKPOINTS), row)
-        return note
+            connection.execute(once, {"size": frontier.size, "note": note, "at": stamp(at)})
+            return bytes(connection.execute(select(CHECKPOINTS.c.note).where(CHECKPOINTS.c.size == frontier.size)).scalar_one())
 
     def checkpoints(self) -> list[bytes]:
         """Return every signed checkpoint, oldest first."""

@@ -30,6 +30,11 @@ class Notices:
             with self._database.write() as connection:
                 connection.execute(statement, told)
 
+    def given(self, name: str) -> bool:
+        """Return whether anybody was told ``name``."""
+        with self._database.read() as connection:
+            return connection.execute(select(NOTICES.c.id).where(NOTICES.c.name == name).limit(1)).first() is not None
+
     def of(self, person: str, most: int = 100) -> list[Notice]:
         """Return what ``person`` was told, newest first."""
         query = select(NOTICES).where(NOTICES.c.person == person).order_by(NOTICES.c.id.desc()).limit(most)

@@ -21,7 +21,7 @@ from sulku.ports import Effect
 LEASE: Final = timedelta(minutes=2)  # how long a handler has before another worker may try
 TRIES: Final = 5  # of an effect that is refused; one that fails for another reason is tried for ever
 SLOWEST: Final = timedelta(minutes=1)  # between two tries
-_URGENT: Final = ("close-tunnel", "end-permit", "end-person")  # endings never queue behind openings
+_URGENT: Final = ("close-tunnel", "end-permit", "end-person", "end-sessions")  # endings never queue behind openings
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from broker.store import ledger, outbox, rows
-from broker.store.tables import DECISIONS, KEYS, TICKETS
+from broker.store import beside, ledger, outbox, rows
+from broker.store.tables import DECISIONS, KEYS, REPORTED, TICKETS
 from sulku import nouns
 from sulku.clearance import Authority, Basis, Clearance, Mandate, Refusal
 from sulku.codec import Plain, stamp
 from sulku.errors import IntegrityError, NotFoundError, RuleError, StaleError
-from sulku.events import Happened, Refused
+from sulku.events import Erased, Happened, Refused
 from sulku.ports import Effect, Facts, Receipt
 from sulku.tunnels import EntryGranted
 
 EffectsOf = Callable[[Sequence[Happened], Facts], Sequence[Effect]]
+REPORTS_KEPT: Final = timedelta(days=30)  # that a gateway may take to say again what it has said; a tunnel lasts hours
 _SYSTEM: Final = "This is a fault in sulku, not in what you did; tell the service desk."
 
 
@@ -94,6 +95,8 @@ class Recording:
         self._issue_tickets(happened)
         known = self._with_tunnels(after)
         entries = ledger.append(self._connection, steps, self._authority, self._at, known, self._spooled)
+        if any(isinstance(one.event, Erased) for one in happened) and isinstance(self._authority, Clearance):
+            beside.erase(self._connection, happened, entries[0], self._authority.basis.decision)
         if queue:
             outbox.put(self._connection, queue, entries[0], self._at)
             self.queued = True
@@ -111,6 +114,20 @@ class Recording:
             raise NotFoundError("no such ticket")
         row = self._connection.execute(select(TICKETS).where(TICKETS.c.digest == digest)).one()
         return {"noun": row.tunnel, "person": row.person, "epoch": row.epoch}
+
+    def note_reports(self, tunnel: str, run: str, number: int) -> int:
+        """Note that a gateway's ``run`` has reported on ``tunnel``, locked, up to ``number``; return up to where it had, or 0.
+
+        One row a tunnel and run, whatever is reported; it goes ``REPORTS_KEPT`` after the last report.
+        """
+        mine = (REPORTED.c.tunnel == tunnel, REPORTED.c.run == run)
+        before = self._connection.execute(select(REPORTED.c.number).where(*mine)).scalar()
+        if before is None:
+            self._connection.execute(delete(REPORTED).where(REPORTED.c.at < stamp(self._at - REPORTS_KEPT)))
+            self._connection.execute(insert(REPORTED), {"tunnel": tunnel, "run": run, "number": number, "at": stamp(self._at)})
+        elif number > before:
+            self._connection.execute(update(REPORTED).where(*mine).values(number=number, at=stamp(self._at)))
+        return int(before or 0)
 
     def _look(self, identifiers: set[str]) -> dict[str, Any]:
         if isinstance(self._authority, Refusal):  # changes nothing, so it waits for nobody

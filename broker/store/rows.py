@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 import orjson
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnClause, Connection, Select, bindparam, delete, insert, literal_column, select, update
 
 from broker.store.tables import NAMED, NOUNS
 from sulku import applications, datasets, ids, mounts, nouns, outputs, people, permits, releases, tunnels
@@ -22,11 +22,12 @@ _BY_ID: Final = {
     for lock in (False, True)
 }
 Named = frozenset[tuple[str, str]]  # pairs of part and value
+_EMPTY: Final[ColumnClause[str]] = literal_column("''")
 
 
 def _person(one: people.Person) -> tuple[dict[str, str], Named]:
     named = {("role", role.value) for role in one.roles} | {("group", group) for group in one.groups}
-    return {"subject": one.subject, "organisation": one.organisation}, frozenset(named)
+    return {"subject": one.subject, "organisation": one.organisation, "email": people.folded(one.email)}, frozenset(named)
 
 
 def _dataset(one: datasets.Dataset) -> tuple[dict[str, str], Named]:
@@ -176,6 +177,8 @@ def query(noun: str, where: Mapping[str, Plain]) -> Select[tuple[str, str]]:
             made = made.where(table.c.id.in_(select(NAMED.c.record).where(NAMED.c.part == name, NAMED.c.value.in_(values))))
         elif name in table.c and name not in {"body", "version"}:
             made = made.where(table.c[name].in_(values))
+            if "" not in values:
+                made = made.where(table.c[name] != _EMPTY)  # says nothing new, and lets an index of what is not empty be used
         else:
             raise InvalidInputError(f"{table.name} cannot be found by {name!r}")
     return made

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.store import rows
 from broker.store.ledger import Ledger
@@ -19,11 +20,11 @@ from broker.store.outbox import Outbox
 from broker.store.queries import Queries
 from broker.store.record import EffectsOf, Recording, check
 from broker.store.spool import Late, Spool
-from broker.store.tables import KEYS, LEDGER
+from broker.store.tables import KEYS, LEDGER, SESSIONS_ENDED
 from broker.store.unit import TIMEOUT, Database
 from sulku.clearance import Authority, Clearance, Mandate, Refusal, require_fresh
 from sulku.codec import Plain, stamp
-from sulku.errors import RepeatedKeyError, RuleError, StoreUnavailableError
+from sulku.errors import RepeatedKeyError, RuleError, StaleError, StoreUnavailableError
 from sulku.events import Happened, Refused
 from sulku.ports import Facts, Receipt, Unit
 
@@ -94,6 +95,29 @@ class SqlStore:
     def latest_checkpoint(self) -> str:
         """Return the newest signed checkpoint (a signed note, text); empty before the first."""
         return self.ledger.latest_checkpoint().decode()
+
+    def end_session(self, session: str, until: datetime, at: datetime) -> None:
+        """Remember, for every process and after a restart, that ``session`` is over, until it would have ended anyway.
+
+        Forgets those whose time has come by ``at``, so that the table holds what people signed out of within hours.
+
+        Raises:
+            StoreUnavailableError: The database is away.
+        """
+        dialect = sqlite if self.database.dialect == "sqlite" else postgresql
+        once = dialect.insert(SESSIONS_ENDED).on_conflict_do_nothing(index_elements=["session"])
+        with self.database.write() as connection:
+            connection.execute(delete(SESSIONS_ENDED).where(SESSIONS_ENDED.c.until <= stamp(at)))
+            connection.execute(once, {"session": session, "until": stamp(until)})
+
+    def session_ended(self, session: str) -> bool:
+        """Tell whether ``session`` was ended: one look into an index.
+
+        Raises:
+            StoreUnavailableError: The database is away.
+        """
+        with self.database.read() as connection:
+            return connection.execute(select(SESSIONS_ENDED.c.session).where(SESSIONS_ENDED.c.session == session)).first() is not None
 
     def begin(self, authority: Authority, *, at: datetime, key: str | None = None) -> AbstractContextManager[Unit]:
         """Open a transaction under ``authority``; commits on leaving, rolls back on any error.
@@ -169,7 +193,11 @@ class SqlStore:
         if happened and isinstance(authority, Mandate) and authority.target not in {one.noun for one in happened}:
             authority = replace(authority, target=happened[0].noun)  # its target has ended; what is left ends by the same right
         if happened:
-            with self._unit(authority, at, late.name, spooled=stamp(late.at)) as unit:
+            with self._unit(authority, at, late.name, spooled=stamp(late.at)) as unit, self.database.read() as connection:
+                if isinstance(authority, Mandate):
+                    unit.lock({one.noun for one in happened})
+                    if any(_known(connection, authority, one) for one in happened):
+                        raise StaleError("another broker recorded this end meanwhile")  # the next replay looks again
                 unit.record(happened, effects)
 
 
@@ -193,6 +221,10 @@ class _Refusing:
     def spend_ticket(self, digest: str, nonce: str, at: datetime) -> Plain:
         del digest, nonce, at
         raise RuleError("refused", "a refusal spends nothing")
+
+    def note_reports(self, tunnel: str, run: str, number: int) -> int:
+        del tunnel, run, number
+        raise RuleError("refused", "a refusal notes nothing")
 
 
 def _known(connection: Connection, authority: Refusal | Mandate, one: Happened) -> bool:

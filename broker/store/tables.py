@@ -53,7 +53,7 @@ def _fact(name: str, *, index: bool = True) -> Column[str]:
     return Column(name, TEXT, nullable=False, server_default="", index=index)
 
 
-PEOPLE: Final = _noun("people", _fact("subject", index=False), _fact("organisation", index=False))
+PEOPLE: Final = _noun("people", _fact("subject", index=False), _fact("organisation", index=False), _fact("email"))
 DATASETS: Final = _noun("datasets", _fact("name"), _fact("controller", index=False))
 APPLICATIONS: Final = _noun("applications", _fact("applicant"), _fact("organisation", index=False), _fact("permit"))
 PERMITS: Final = _noun("permits", _fact("application"), _fact("organisation", index=False), _fact("starts"), _fact("ends"))
@@ -155,6 +155,20 @@ TICKETS: Final = Table(
     Column("epoch", Integer, nullable=False),
     Column("expires", TEXT, nullable=False),
     Column("spent", TEXT, nullable=False, server_default=""),
+)
+SESSIONS_ENDED: Final = Table(  # signed out of before their time; a row goes when its time has come
+    "sessions_ended",
+    METADATA,
+    Column("session", TEXT, primary_key=True),  # id of a cookie's session, or SHA-256 of what a token signs
+    Column("until", TEXT, nullable=False, index=True),
+)
+REPORTED: Final = Table(  # how far a run of a gateway has reported on a tunnel: one row, however much it reports
+    "reported",
+    METADATA,
+    Column("tunnel", TEXT, primary_key=True),
+    Column("run", TEXT, primary_key=True),
+    Column("number", COUNT, nullable=False),
+    Column("at", TEXT, nullable=False, index=True),
 )
 OUTBOX: Final = Table(
     "outbox",

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from broker.store import rows
 from broker.store.ledger import pages, reveal
-from broker.store.tables import CHECKPOINTS, HEAD, NAMED, NOUNS, PRIVATE
+from broker.store.tables import CHECKPOINTS, DECISIONS, HEAD, LEDGER, NAMED, NOUNS, PRIVATE
 from broker.store.unit import Database
-from sulku import nouns
+from sulku import erasure, nouns
 from sulku.codec import plain
-from sulku.errors import CommitmentError, IntegrityError, LedgerBrokenError, NotCanonicalError
-from sulku.events import REGISTRY, from_plain
+from sulku.errors import CommitmentError, IntegrityError, InvalidInputError, LedgerBrokenError, NotCanonicalError
+from sulku.events import REGISTRY, Erased, from_plain
 from sulku.ledger import canonical, checkpoint, tree
 
 Progress = Callable[[int, int], None]
@@ -32,7 +32,7 @@ class Verified:
         root: Root of their tree.
         checkpoints: Signed checkpoints whose root fits (whose signatures are for whoever has the keys).
         records: Rows that are what their entries make them.
-        erased: Records that cannot be compared, as a text they rest on was lawfully erased.
+        erased: Records whose texts were erased, on record; what is left of them is compared all the same.
     """
 
     entries: int
@@ -46,7 +46,8 @@ def verify(database: Database, progress: Progress | None = None) -> Verified:
     """Recompute the tree and replay every record.
 
     Raises:
-        LedgerBrokenError: An entry, the head or a checkpoint does not fit; names the first.
+        LedgerBrokenError: An entry, the head or a checkpoint does not fit, or a text is gone (or back) without an erasure that
+            says so; names the first.
         CommitmentError: A text is not the one that was committed to.
         IntegrityError: A row is not what its entries make it, or there is a row without entries.
     """
@@ -69,6 +70,7 @@ def verify(database: Database, progress: Progress | None = None) -> Verified:
         raise LedgerBrokenError(f"the head has {head.size} entries and another root than the {seen.size} that are there")
     if waiting:
         raise LedgerBrokenError("signed, and gone", index=seen.size, last=max(waiting) - 1)
+    replayed.require_erased(head.size)
     with database.read() as connection:
         compared = replayed.compare(connection)
     return Verified(seen.size, seen.root(), len(notes), compared, len(replayed.erased))
@@ -110,6 +112,9 @@ class _Replay:
         self._records: dict[str, Any] = {}
         self._openings: dict[int, dict[str, tuple[bytes, str]]] = {}
         self._read_to = 0
+        self._gone: dict[str, int] = {}  # record -> first entry that misses a text which no erasure has accounted for yet
+        self._kept: dict[str, int] = {}  # record -> last entry whose private text is there
+        self._decisions = 0  # that erasures say they took
         self.erased: set[str] = set()
 
     def take(self, row: Any) -> None:
@@ -124,17 +129,47 @@ class _Replay:
             body = reveal(entry["body"], openings)
         except CommitmentError as error:
             raise CommitmentError(f"record {row.seq} ({row.record}): {error}") from None
+        if gone := kind.PRIVATE - openings.keys():
+            self._gone.setdefault(row.record, row.seq)
+            body |= erasure.blank(kind, gone)
+        if kind.PRIVATE & openings.keys():
+            self._kept[row.record] = row.seq
         if kind.STATELESS:
             return
-        if kind.PRIVATE - openings.keys():
-            self.erased.add(row.record)
-        if row.record in self.erased:
-            return
         record = self._records.get(row.record) or nouns.begin(row.record)
-        after = nouns.of(row.record).evolve(record, from_plain(entry["type"], entry["schema"], body))
+        try:
+            event = from_plain(entry["type"], entry["schema"], body)
+        except InvalidInputError as error:  # such a text may never be erased
+            raise LedgerBrokenError(f"cannot be read: {error}", index=row.seq, record=row.record) from None
+        if isinstance(event, Erased):
+            self._erase(row.seq, row.record, event)
+        after = nouns.of(row.record).evolve(record, event)
         if after.version != entry["version"]:
             raise LedgerBrokenError(f"says version {entry['version']}, is {after.version}", index=row.seq, record=row.record)
         self._records[row.record] = after
+
+    def _erase(self, index: int, record: str, event: Erased) -> None:
+        if record in self._kept:
+            raise LedgerBrokenError(f"its text was erased by record {index} and is there again", index=self._kept[record], record=record)
+        self._gone.pop(record, None)
+        self._decisions += event.decisions
+        self.erased.add(record)
+
+    def require_erased(self, size: int) -> None:
+        """Require that whatever is gone from beside the ledger's first ``size`` entries was erased on record.
+
+        Raises:
+            LedgerBrokenError: A text or a decision is gone, and no erasure says so.
+        """
+        for record, index in self._gone.items():
+            raise LedgerBrokenError("a text is gone that no erasure accounts for", index=index, record=record)
+        own = (LEDGER.c.seq < size, LEDGER.c.kind != "mandate", LEDGER.c.decision != "")
+        rests = select(LEDGER.c.decision).where(*own).distinct().subquery()
+        lost = select(func.count()).select_from(rests).where(~select(DECISIONS.c.id).where(DECISIONS.c.id == rests.c.decision).exists())
+        with self._database.read() as connection:
+            missing = connection.execute(lost).scalar_one()
+        if missing != self._decisions:
+            raise LedgerBrokenError(f"{missing} decisions are gone; erasures account for {self._decisions}")
 
     def compare(self, connection: Connection) -> int:
         """Return how many rows equal their replay.
@@ -148,8 +183,6 @@ class _Replay:
             named.setdefault(row.record, set()).add((row.part, row.value))
         for prefix, table in NOUNS.items():
             for row in connection.execute(select(table)):
-                if row.id in self.erased:
-                    continue
                 record = self._records.pop(row.id, None)
                 if record is None:
                     raise IntegrityError(f"{row.id} is in no entry of the ledger")
@@ -160,8 +193,8 @@ class _Replay:
                 if held != facts or named.get(row.id, set()) != parts:
                     raise IntegrityError(f"{row.id} is found by what its entries do not say")
                 compared += 1
-        if gone := self._records.keys() - self.erased:
-            raise IntegrityError(f"{min(gone)} is in the ledger and has no row")
+        if self._records:
+            raise IntegrityError(f"{min(self._records)} is in the ledger and has no row")
         return compared
 
     def _read_openings(self, start: int) -> None:

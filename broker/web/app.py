@@ -68,7 +68,7 @@ def create_app(
         state: Anything more that pages find at ``request.app.state``.
     """
     store = FoldingStore(ports.store)
-    ports = replace(ports, store=store)
+    ports = identity.ports = replace(ports, store=store)  # what a sign-in is refused is folded too
     app = _api(lifespan=_flushing(ports, store))
     for name, value in {"ports": ports, "settings": settings, "identity": identity, "checks": tuple(checks), **state}.items():
         setattr(app.state, name, value)

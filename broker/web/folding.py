@@ -1,4 +1,4 @@
-"""Refusals of nobody in particular, folded: the ledger says that they happened and how often, and nobody can flood it."""
+"""Refusals of nobody whom we know, folded: the ledger says that they happened and how often, and nobody can flood it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sulku.clearance import Authority, Query, Refusal
 from sulku.codec import Plain
 from sulku.errors import DeniedError, PolicyUnavailableError, SulkuError
 from sulku.events import Happened, Refused
-from sulku.people import PUBLIC
+from sulku.people import PUBLIC, SIGN_IN
 from sulku.ports import Effect, Facts, Policy, Receipt, Store, Unit
 
 WINDOW: Final = timedelta(seconds=60)
@@ -30,12 +30,15 @@ class _Fold:
 
 
 class FoldingStore:
-    """A store that writes refusals of the public once a minute and kind, with their count; all else it passes on."""
+    """A store that writes refusals of people whom we do not know once a minute and kind, with their count; all else it passes on.
+
+    Those are the public's, and those of a sign-in that is nobody's here: whoever asked is then not in the directory.
+    """
 
     def __init__(self, store: Store) -> None:
         """Wrap ``store``."""
         self._store = store
-        self._folds: dict[tuple[str, tuple[str, ...]], _Fold] = {}
+        self._folds: dict[tuple[str, tuple[str, ...], str], _Fold] = {}
         self._since: datetime | None = None
         self._lock = threading.Lock()
 
@@ -59,9 +62,17 @@ class FoldingStore:
         """Pass on."""
         return self._store.latest_checkpoint()
 
+    def end_session(self, session: str, until: datetime, at: datetime) -> None:
+        """Pass on."""
+        self._store.end_session(session, until, at)
+
+    def session_ended(self, session: str) -> bool:
+        """Pass on."""
+        return self._store.session_ended(session)
+
     def begin(self, authority: Authority, *, at: datetime, key: str | None = None) -> AbstractContextManager[Unit]:
-        """Open a transaction, or only count if ``authority`` is the public's refusal."""
-        if isinstance(authority, Refusal) and authority.by.id == PUBLIC.id:
+        """Open a transaction, or only count if ``authority`` is the refusal of somebody whom we do not know."""
+        if isinstance(authority, Refusal) and authority.by.id in {PUBLIC.id, SIGN_IN.id}:
             return self._counting(authority, at)
         return self._store.begin(authority, at=at, key=key)
 
@@ -75,7 +86,8 @@ class FoldingStore:
         self.flush(at)
         with self._lock:
             self._since = self._since or at
-            kind = (refusal.action, refusal.codes)
+            about = refusal.target if refusal.by.id == SIGN_IN.id else ""  # whose sign-in was tried is worth an entry of its own
+            kind = (refusal.action, refusal.codes, about)
             if kind not in self._folds and len(self._folds) >= MOST_KINDS:
                 kind = next(iter(self._folds))
             if kind in self._folds:
@@ -131,6 +143,11 @@ class _Nothing:
         """Spend nothing; a refusal carries no right to."""
         del digest, nonce, at
         raise DeniedError("tunnel.entered", ["refusal-carries-nothing"])
+
+    def note_reports(self, tunnel: str, run: str, number: int) -> int:
+        """Note nothing; a refusal carries no right to."""
+        del tunnel, run, number
+        raise DeniedError("tunnel.report", ["refusal-carries-nothing"])
 
 
 def anonymous(store: FoldingStore, policy: Policy, action: str, at: datetime) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from sulku.codec import stamp, unstamp
 from sulku.crypto import seal
 from sulku.errors import (
     BadTokenError,
+    BoundElsewhereError,
     ConfigurationError,
     InvalidInputError,
     NotFoundError,
@@ -44,15 +44,19 @@ PENDING_LIFE: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What the cookie holds. ``at`` and ``until`` are stamps; ``role`` is empty until the person chooses one."""
+    """What the cookie holds. ``at``, ``issued`` and ``until`` are stamps; ``role`` is empty until the person chooses one."""
 
     id: str
     subject: str
-    email: str
     mfa: bool
     at: str
+    issued: str
     until: str
     role: str = ""
+
+    def signed_in(self) -> SignedIn:
+        """Return the sign-in that it stands for; without an e-mail address, so that a cookie binds nothing."""
+        return SignedIn(self.subject, "", "", self.mfa, unstamp(self.at), unstamp(self.issued), unstamp(self.until))
 
 
 class Sealer:
@@ -99,30 +103,6 @@ class Sealer:
             raise SignInRequiredError("the sign-in has ended") from None
 
 
-class Ended:
-    """Sessions that were signed out, until they would have ended anyway. In memory: after a restart only a stolen cookie notices."""
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._until: dict[str, datetime] = {}
-        self._lock = threading.Lock()
-
-    def add(self, session: Session, now: datetime) -> None:
-        """Remember that ``session`` is over."""
-        with self._lock:
-            self._until = {one: until for one, until in self._until.items() if until > now}
-            self._until[session.id] = unstamp(session.until)
-
-    def require_live(self, session: Session) -> None:
-        """Require that nobody signed ``session`` out.
-
-        Raises:
-            SignInRequiredError: Somebody did.
-        """
-        if session.id in self._until:
-            raise SignInRequiredError("you signed out")
-
-
 class Identity:
     """Turns cookies and tokens into actors."""
 
@@ -132,7 +112,6 @@ class Identity:
         self.relying = relying
         self.settings = settings
         self._sealer = sealer
-        self._ended = Ended()
         prefix = "__Host-" if settings.secure else ""
         self.cookie, self._pending_cookie = f"{prefix}sulku", f"{prefix}sulku-signing-in"
         self._life = timedelta(hours=settings.session_hours)
@@ -145,20 +124,25 @@ class Identity:
     # --- at each request ----------------------------------------------------------------------------------------------
 
     def of(self, request: Request) -> Actor | None:
-        """Return who sends ``request``; ``None`` if nobody claims to.
+        """Return who sends ``request``; ``None`` if nobody claims to. Two looks into an index; a row is written at a first sign-in only.
 
         Raises:
             SignInRequiredError: The claim does not hold (any more): a bad token, an ended session or account.
+            BoundElsewhereError: A token of another sign-in than the one that the person is bound to.
             InvalidInputError: The asked-for role is not one.
             IssuerUnavailableError: A token cannot be checked now.
+            StoreUnavailableError: Nobody can say who may still act.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            if scheme.lower() != "bearer":
-                raise BadTokenError("only bearer tokens are taken")
-            return self.actor(self.relying.bearer(token.strip()), _role(request.headers.get(ROLE_HEADER, "")))
+        if (token := _bearer(request)) is not None:
+            signed_in = self.relying.bearer(token)
+            self._require_live(_name(token))
+            return self.actor(signed_in, _role(request.headers.get(ROLE_HEADER, "")))
         sealed = request.cookies.get(self.cookie)
         return self._actor_of(self._session(sealed)) if sealed else None
+
+    def _require_live(self, session: str) -> None:
+        if self.ports.store.session_ended(session):
+            raise SignInRequiredError("you signed out")
 
     def _session(self, sealed: str) -> Session:
         try:
@@ -167,34 +151,28 @@ class Identity:
             raise SignInRequiredError("the sign-in has ended") from None
         if self.ports.clock.now() >= unstamp(session.until):
             raise SignInRequiredError("the sign-in has ended")
-        self._ended.require_live(session)
+        self._require_live(session.id)
         return session
 
     def _actor_of(self, session: Session) -> Actor:
-        signed_in = SignedIn(session.subject, session.email, "", session.mfa, unstamp(session.at))
         try:
-            return self.actor(signed_in, _role(session.role))
+            return self.actor(session.signed_in(), _role(session.role))
         except NotFoundError:  # the role was taken away meanwhile
-            return self.actor(signed_in, None)
+            return self.actor(session.signed_in(), None)
 
     def actor(self, signed_in: SignedIn, role: Role | None) -> Actor:
-        """Return the actor whom the issuer vouches for, by subject, else by verified e-mail address.
+        """Return the actor whose sign-in this is; a person's first one is bound to them.
 
         Args:
             role: One that they hold; ``None`` takes the first.
 
         Raises:
-            SignInRequiredError: Not in the directory, entered under another subject, or the account has ended.
+            SignInRequiredError: Not in the directory, released by an operator, or the account has ended.
+            BoundElsewhereError: The person of that e-mail address signs in with another account.
             NotFoundError: They do not hold that role.
         """
-        known = people.find_by_subject(self.ports, signed_in.subject)
-        email = known.email if known is not None else signed_in.email
-        if not email:
-            raise SignInRequiredError("the issuer does not vouch for an e-mail address")
-        found = people.actor(self.ports, email, role=role, mfa=signed_in.mfa, signed_in=signed_in.at or _NEVER)
-        if known is None and self.ports.store.peek([found.id])[found.id].subject not in {"", signed_in.subject}:
-            raise SignInRequiredError("you are not in this environment's directory")
-        return found if signed_in.at else replace(found, signed_in=None)
+        person = people.sign_in(self.ports, signed_in.subject, signed_in.email, signed_in.issued)
+        return people.actor(person, role=role, mfa=signed_in.mfa, signed_in=signed_in.at)
 
     def roles(self, actor: Actor) -> tuple[Role, ...]:
         """Return every role that ``actor`` may choose from."""
@@ -217,6 +195,7 @@ class Identity:
 
         Raises:
             SignInFailedError: The issuer's answer cannot be relied on, or the person is not in the directory.
+            BoundElsewhereError: The person signs in with another account.
             IssuerUnavailableError: The issuer does not answer.
         """
         try:
@@ -225,14 +204,16 @@ class Identity:
             raise SignInFailedError("this browser did not begin the sign-in, or took longer than ten minutes") from None
         after = local_path(str(kept.pop("after", "/")))
         signed_in = self.relying.arrive(Pending(**kept), dict(request.query_params), self.redirect_uri)
+        now = self.ports.clock.now()
         try:
-            actor = self.actor(signed_in, None)
+            actor = self.actor(replace(signed_in, issued=now), None)  # the nonce says that it was given out for this very visit
+        except BoundElsewhereError:
+            raise
         except SignInRequiredError as error:
             raise SignInFailedError(str(error)) from None
-        now = self.ports.clock.now()
         at = signed_in.at or now
         until = min(now, at) + self._life  # however long the issuer remembers, ours ends with the sign-in's own age
-        return Session(seal.token(16), signed_in.subject, signed_in.email, signed_in.mfa, stamp(at), stamp(until), actor.role.value), after
+        return Session(seal.token(16), signed_in.subject, signed_in.mfa, stamp(at), stamp(now), stamp(until), actor.role.value), after
 
     def switch(self, request: Request, role: str) -> Session:
         """Return the session acting in another held role.
@@ -243,13 +224,22 @@ class Identity:
         """
         session = self._session(request.cookies.get(self.cookie, ""))
         wanted = _role(role)
-        self.actor(SignedIn(session.subject, session.email, "", session.mfa, unstamp(session.at)), wanted)
+        self.actor(session.signed_in(), wanted)
         return replace(session, role=wanted.value if wanted else "")
 
     def sign_out(self, request: Request, response: Response) -> None:
-        """End the session of ``request``, if there is one, here and in the browser."""
+        """End the session or token of ``request``, for every process and for good, and the cookie in the browser.
+
+        Raises:
+            StoreUnavailableError: It could not be written down; they are still signed in.
+        """
+        now, token = self.ports.clock.now(), _bearer(request)
         with suppress(SignInRequiredError):  # it had ended already
-            self._ended.add(self._session(request.cookies.get(self.cookie, "")), self.ports.clock.now())
+            if token is not None:
+                self.ports.store.end_session(_name(token), self.relying.bearer(token).until, now)
+                return
+            session = self._session(request.cookies.get(self.cookie, ""))
+            self.ports.store.end_session(session.id, unstamp(session.until), now)
         self._set(response, self.cookie, "", 0)
 
     def keep(self, response: Response, session: Session) -> None:
@@ -266,7 +256,21 @@ class Identity:
         response.set_cookie(name, value, max_age=age, path="/", secure=self.settings.secure, httponly=True, samesite="lax")
 
 
-_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+def _bearer(request: Request) -> str | None:
+    """Return the token that ``request`` carries.
+
+    Raises:
+        BadTokenError: It claims to be somebody in another way.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme and scheme.lower() != "bearer":
+        raise BadTokenError("only bearer tokens are taken")
+    return token.strip() if scheme else None
+
+
+def _name(token: str) -> str:
+    """Return what a token is remembered by: the digest of what its signature covers. A signature itself has several spellings."""
+    return seal.digest(token.rpartition(".")[0])
 
 
 def _role(text: str) -> Role | None:

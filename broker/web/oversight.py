@@ -11,6 +11,7 @@ from broker.web.views import Act, Errors, Link, Moment, Names, View
 from sulku.datasets import Dataset
 from sulku.people import Person
 from sulku.permits import Permit
+from sulku.records import Beside
 from sulku.tunnels import Tunnel
 
 # --- steward ----------------------------------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Queue(View):
-    """What stewards have before them; ``show`` is needs, waiting or done."""
+    """What stewards have before them; ``show`` is needs, waiting or done, ``late`` the days of the second reminder."""
 
     TEMPLATE: ClassVar[str] = "queue.html"
     tabs: tuple[Link, ...]
@@ -45,6 +46,7 @@ class Queue(View):
     organisations: tuple[str, ...]
     query: str
     notices: Sequence[Moment] = ()
+    late: int = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,13 @@ class Timeline(View):
 
 @dataclass(frozen=True, slots=True)
 class Entry(View):
-    """One ledger entry: in words, as stored, and how to prove it; ``replayed`` is None until asked."""
+    """One ledger entry: in words, as stored, and how to prove it; ``replayed`` is None until asked.
+
+    Attributes:
+        private: What stands beside it; ``opened`` if its texts are shown.
+        erased: The erasure that took texts of it, and its legal ground, if one did.
+        asked_kept: Whether what policy was asked is still there; None if it rests on no decision.
+    """
 
     TEMPLATE: ClassVar[str] = "entry.html"
     sentence: Sentence
@@ -158,7 +166,11 @@ class Entry(View):
     proof: tuple[str, ...]
     size: int
     root: str
-    private: Sequence[tuple[str, str]] = ()
+    private: Sequence[Beside] = ()
+    opened: bool = False
+    erased: Sentence | None = None
+    ground: str = ""
+    asked_kept: bool | None = None
     decision: str = ""
     asked: str = ""
     answered: str = ""

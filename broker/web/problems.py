@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sulku.checks import Problem as Wrong
+from sulku.checks import told
 from sulku.crypto import seal
 from sulku.errors import (
     DeniedError,
@@ -202,7 +205,7 @@ def _translate(request: Request, error: Exception) -> SulkuError:
         case SulkuError():
             return error
         case RequestValidationError():
-            fields = [(".".join(map(str, one["loc"][1:])) or str(one["loc"][0]), str(one["msg"])) for one in error.errors()]
+            fields = [(_place(one["loc"]), told(_code(one["type"]), str(one["msg"]))) for one in error.errors()]
             return InvalidInputError("something asked for is missing or of the wrong kind", fields=fields)
         case HTTPException(status_code=405):
             return WrongMethodError(request.method, (error.headers or {}).get("Allow", "GET").split(", "))
@@ -212,3 +215,25 @@ def _translate(request: Request, error: Exception) -> SulkuError:
             return TooLargeError("the body is too large")
         case _:
             return InvalidInputError("the request cannot be read")
+
+
+_CODES: Final = (  # the kinds of error that pydantic tells, and what they are called here
+    (r"missing|string_too_short|too_short", Wrong.MISSING),
+    (r"string_too_long|too_long|bytes_too_long", Wrong.TOO_LONG),
+    (r"literal_error|enum", Wrong.UNKNOWN_VALUE),
+    (r"extra_forbidden", Wrong.UNKNOWN_FIELD),
+    (r"greater_than.*|less_than.*|finite_number", Wrong.OUT_OF_RANGE),
+    (r"string_unicode", Wrong.UNSAFE_TEXT),
+    (r".*_type|.*_parsing|int_from_float", Wrong.WRONG_TYPE),
+)
+
+
+def _code(kind: str) -> Wrong:
+    """Return the stable code for a kind of error that pydantic tells."""
+    return next((code for pattern, code in _CODES if re.fullmatch(pattern, kind)), Wrong.MALFORMED)
+
+
+def _place(where: Sequence[str | int]) -> str:
+    """Return where a field is, as the core writes it: ``edition.variables[0].name``."""
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where[1:])
+    return steps.removeprefix(".") or str(where[0])

@@ -35,7 +35,7 @@ def router(identity: Identity) -> APIRouter:
     def sign_out(request: Request) -> RedirectResponse:
         """End the session here, at the issuer, and inside every tunnel of theirs."""
         if request.state.actor is not None:
-            tunnels.leave(identity.ports, request.state.actor)
+            tunnels.leave(identity.ports, request.state.actor.id, request.state.actor)
         response = RedirectResponse(identity.relying.sign_out_url(identity.settings.url.rstrip("/") + "/"), 303)
         identity.sign_out(request, response)
         return response

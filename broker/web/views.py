@@ -12,10 +12,12 @@ from sulku.datasets import Dataset, Edition
 from sulku.outputs import Output
 from sulku.permits import Permit
 from sulku.releases import Release
+from sulku.rounds import FilesChanged
 from sulku.tunnels import Tunnel
 
 Errors = Sequence[tuple[str, str]]  # (field, what is wrong with it)
 Names = Mapping[str, str]  # id of a person -> name
+Words = tuple[tuple[str, bool], ...]  # a text in pieces, and whether each is marked
 
 # --- parts of pages ---------------------------------------------------------------------------------------------------
 
@@ -261,8 +263,18 @@ class Sent(View):
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """One answer that changed since the last round, in pieces; a piece that only one of the two texts has is marked."""
+
+    field: str
+    label: str
+    before: Words
+    now: Words
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationPage(View):
-    """An application as it was sent, beside what its reader may do about it."""
+    """An application as it was sent, beside what its reader may do about it; ``since`` is the round compared with, 0 for none."""
 
     TEMPLATE: ClassVar[str] = "application.html"
     application: Application
@@ -272,7 +284,9 @@ class ApplicationPage(View):
     against: Mapping[str, tuple[str, ...]]  # action -> sentences; empty means open
     checks: tuple[Step, ...] = ()
     acts: tuple[Act, ...] = ()
-    changed: frozenset[str] = frozenset()
+    since: int = 0
+    asked: tuple[str, ...] = ()  # the points of that round
+    changed: tuple[Difference, ...] = ()
     history: tuple[Moment, ...] = ()
     key: str = ""
     given: Mapping[str, str] = field(default_factory=dict)
@@ -367,6 +381,7 @@ class ReviewPage(View):
     against: Mapping[str, tuple[str, ...]]
     mine: bool  # my verdict is in
     earlier: Sequence[Release]
+    changes: FilesChanged
     reasons: Sequence[tuple[str, str]]
     key: str
     given: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from sulku.ports import Effect, Gate, Hub, Inspector, Ports, Workspaces
 from sulku.tunnels import LIVE, Cause, State, Tunnel, close
 
 SEAL_EVERY: Final = 10  # sweeps between two checkpoints of the ledger
+REMIND_EVERY: Final = 60  # sweeps between two looks at what waits for the stewards
 PATIENCE: Final = 3  # sweeps that the worker has for ending a tunnel; then the clock does it
 
 
@@ -48,6 +49,7 @@ def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], No
         "compare-release": lambda effect: compare_release(ports, world, effect),
         "deliver-release": lambda effect: void(releases.deliver(ports, effect.target)),
         "end-person": lambda effect: people.finish_tunnels(ports, effect.target, tunnels.WORKER),
+        "end-sessions": lambda effect: tunnels.leave(ports, effect.target, tunnels.WORKER),
         "end-permit": lambda effect: end_permit(ports, world, effect),
         "notify": lambda effect: world.tell(effect.body["to"], effect.body["what"], effect.target),
     }
@@ -142,16 +144,18 @@ class Watch:
     ports: Ports
     world: Neighbours
     seal: Callable[[], object]
+    remind: Callable[[], object]
     _live: list[Tunnel] = field(default_factory=list)
     _spooled: set[str] = field(default_factory=set)  # tunnels that were ended while the database was away
     _closing: dict[str, int] = field(default_factory=dict)  # sweeps for which each has been ending
     _ticks: int = 0
 
     def tick(self) -> None:
-        """Take in what was spooled, end what is over, take in what ended by another clock, seal the ledger now and then.
+        """Take in what was spooled, end what is over, take in what ended by another clock, seal the ledger and remind now and then.
 
         Raises:
             StoreUnavailableError: The database is away; what was live and is overdue has been ended all the same.
+            PolicyUnavailableError: Nobody could be reminded; all else was done.
         """
         try:
             self._live = tunnels.live(self.ports)  # first: a database may be read and yet not be written
@@ -167,6 +171,8 @@ class Watch:
         self._ticks += 1
         if self._ticks % SEAL_EVERY == 0:
             self.seal()
+        if self._ticks % REMIND_EVERY == 0:
+            self.remind()
 
     def _end_unseen(self) -> None:
         """End overdue tunnels that were live when the database was last seen; the records wait in the spool."""

@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Final, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
+from sulku.checks import Checks
 from sulku.errors import NotFoundError, RuleError
 from sulku.events import Event, Happened, event
 from sulku.forms import Wanted
+from sulku.ids import ALPHABET
 from sulku.machine import Machine
+
+MAX_CONTROLLERS: Final = 100
+MAX_FILES: Final = 1000
+MAX_VARIABLES: Final = 5000
+KINDS: Final = ("integer", "number", "text", "boolean", "date")
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
+VERSION: Final = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}"
+_DIGEST: Final = r"[0-9a-f]{64}"
 
 
 class State(StrEnum):
@@ -50,7 +60,7 @@ class Sensitivity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One column: its name, its type (``integer|number|text|boolean|date``) and what it means."""
+    """One column: its name, its type (one of ``KINDS``) and what it means."""
 
     name: str
     kind: str
@@ -173,10 +183,12 @@ def decide(dataset: Dataset, command: Command, at: datetime) -> tuple[Happened, 
     """Return what happens; change nothing.
 
     Raises:
+        InvalidInputError: As for ``require_sound``.
         IllegalMoveError: The lifecycle has no such step now.
         RuleError: The version exists already.
     """
     del at
+    require_sound(command)
     facts: Event
     match command:
         case Catalogue():
@@ -203,6 +215,64 @@ def decide(dataset: Dataset, command: Command, at: datetime) -> tuple[Happened, 
         case _:
             assert_never(command)
     return (Happened(dataset.id, facts),)
+
+
+def require_sound(command: Command) -> None:
+    """Require that what is asked can be kept: whatever passes is read back from its row as it was.
+
+    Raises:
+        InvalidInputError: A field is missing, of the wrong type, too long, unsafe, unknown, malformed or there twice;
+            ``fields`` names each, with a code of ``checks.Problem`` in front.
+    """
+    checks = Checks()
+    match command:
+        case Catalogue():
+            _check_entry(checks, command)
+            _check_edition(checks, command.edition)
+        case Revise(edition):
+            _check_edition(checks, edition)
+        case Withdraw(reason):
+            checks.text("reason", reason, most=2000, lines=True)
+        case _:
+            assert_never(command)
+    checks.require("this cannot be kept in the catalogue")
+
+
+def _check_entry(checks: Checks, entry: Catalogue) -> None:
+    checks.shaped("name", entry.name, NAME, "letters, digits, hyphens and underscores, at most 63")
+    checks.text("title", entry.title, least=1, most=200)
+    checks.text("description", entry.description, most=4000, lines=True)
+    checks.text("controller", entry.controller, least=1, most=200)
+    checks.choice("sensitivity", entry.sensitivity, tuple(Sensitivity))
+    checks.text("terms", entry.terms, most=4000, lines=True)
+    checks.text("source", entry.source, most=200)
+    controllers = checks.rows("controllers", entry.controllers, str, most=MAX_CONTROLLERS)
+    for at, one in controllers:
+        checks.shaped(at, one, f"usr_[{ALPHABET}]{{16}}", "a reference to a person")
+    checks.distinct(controllers)
+
+
+def _check_edition(checks: Checks, edition: Any) -> None:
+    if not checks.instance("edition", edition, Edition):
+        return
+    if checks.shaped("edition.version", edition.version, VERSION, "letters, digits, dots, hyphens, underscores and plus signs, at most 63"):
+        checks.named("edition.version", edition.version)  # it is a folder's name
+    checks.shaped("edition.digest", edition.digest, _DIGEST, "64 hexadecimal digits")
+    checks.number("edition.persons", edition.persons)
+    checks.text("edition.person_key", edition.person_key, least=1, most=200)
+    files = checks.rows("edition.files", edition.files, File, least=1, most=MAX_FILES)
+    for at, file in files:
+        checks.named(f"{at}.name", file.name)
+        checks.number(f"{at}.size", file.size)
+        checks.number(f"{at}.rows", file.rows)
+        checks.shaped(f"{at}.sha256", file.sha256, _DIGEST, "64 hexadecimal digits")
+    checks.distinct((f"{at}.name", file.name) for at, file in files)
+    variables = checks.rows("edition.variables", edition.variables, Variable, least=1, most=MAX_VARIABLES)
+    for at, variable in variables:
+        checks.shaped(f"{at}.name", variable.name, r"\S(.*\S)?", "without space at either end")
+        checks.choice(f"{at}.kind", variable.kind, KINDS)
+        checks.text(f"{at}.label", variable.label, most=200)
+    checks.distinct((f"{at}.name", variable.name) for at, variable in variables)
 
 
 def evolve(dataset: Dataset, happened: Event) -> Dataset:

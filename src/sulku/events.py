@@ -100,3 +100,21 @@ class Seen(Event):
 
     action: str
     what: str = ""
+
+
+@event("record.erased")
+@dataclass(frozen=True, slots=True)
+class Erased(Event):
+    """The texts about a record that the ledger only commits to were erased, and with them the decisions that showed them.
+
+    Attributes:
+        kinds: What was erased, sorted: an event's type and one of its fields, such as ``person.registered.email``.
+        texts: How many texts, each with its salt.
+        decisions: How many decisions; what policy was asked in them cannot be asked again.
+        ground: On which legal ground; in the open and for ever, so it names nobody.
+    """
+
+    kinds: tuple[str, ...]
+    texts: int
+    decisions: int
+    ground: str

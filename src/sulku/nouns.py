@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final
 
-from sulku import applications, datasets, ids, mounts, outputs, people, permits, releases, tunnels
-from sulku.events import Event
+from sulku import applications, datasets, erasure, ids, mounts, outputs, people, permits, releases, tunnels
+from sulku.events import Erased, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,20 @@ class Noun:
     evolve: Callable[[Any, Any], Any]
 
 
+def _erasable(evolve: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return ``evolve`` for records whose texts may be erased."""
+    return lambda record, happened: erasure.evolve(record) if isinstance(happened, Erased) else evolve(record, happened)
+
+
 TABLE: Final = {
-    "usr": Noun("person", "people", people.Person, people.evolve),
+    "usr": Noun("person", "people", people.Person, _erasable(people.evolve)),
     "dst": Noun("dataset", "datasets", datasets.Dataset, datasets.evolve),
-    "app": Noun("application", "applications", applications.Application, applications.evolve),
+    "app": Noun("application", "applications", applications.Application, _erasable(applications.evolve)),
     "per": Noun("permit", "permits", permits.Permit, permits.evolve),
-    "tun": Noun("tunnel", "tunnels", tunnels.Tunnel, tunnels.evolve),
+    "tun": Noun("tunnel", "tunnels", tunnels.Tunnel, _erasable(tunnels.evolve)),
     "mnt": Noun("mount", "mounts", mounts.Mount, mounts.evolve),
-    "out": Noun("output", "outputs", outputs.Output, outputs.evolve),
-    "rel": Noun("release", "releases", releases.Release, releases.evolve),
+    "out": Noun("output", "outputs", outputs.Output, _erasable(outputs.evolve)),
+    "rel": Noun("release", "releases", releases.Release, _erasable(releases.evolve)),
     "led": Noun("ledger", "ledger", Whole, lambda whole, _: whole),
 }
 

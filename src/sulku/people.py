@@ -50,8 +50,11 @@ PUBLIC: Final = Actor("public", Role.PUBLIC)
 
 
 def service(name: str) -> Actor:
-    """Return the actor for one of our own parts: ``worker``, ``gateway``, ``hub``, ``clock``, ``setup``."""
+    """Return the actor for one of our own parts: ``worker``, ``gateway``, ``hub``, ``clock``, ``setup``, ``sign-in``."""
     return Actor(f"service:{name}", Role.SERVICE, name=name)
+
+
+SIGN_IN: Final = service("sign-in")  # the edge that has checked what the issuer says; it binds sign-ins, and refuses others
 
 
 class State(StrEnum):
@@ -66,10 +69,11 @@ class Person:
     """One entry of the directory.
 
     Attributes:
-        subject: ``issuer|subject`` of the OpenID Connect sign-in; unique; empty until the first sign-in.
+        subject: ``issuer|subject`` of the OpenID Connect sign-in; unique; empty until the first sign-in binds it, and after the end.
         roles: The roles that they may choose from.
         expires: When the account ends by itself (auditors' accounts always have one).
         away_until: Absence; ``delegate`` then receives the reminders and may act in the queue.
+        unbound: When a sign-in was last taken off; what was issued before counts no longer.
     """
 
     id: str
@@ -84,12 +88,18 @@ class Person:
     expires: datetime | None = None
     away_until: datetime | None = None
     delegate: str = ""
+    unbound: datetime | None = None
+
+
+def folded(email: str) -> str:
+    """Return an e-mail address as it is compared: in lower case."""
+    return email.lower()
 
 
 @event("person.registered", private=("name", "email"))
 @dataclass(frozen=True, slots=True)
-class Registered(Event):
-    """A person was entered into the directory."""
+class RegisteredOpenly(Event):
+    """A person was entered into the directory, their sign-in readable in the ledger; no longer written."""
 
     name: str
     email: str
@@ -98,6 +108,29 @@ class Registered(Event):
     roles: tuple[Role, ...]
     subject: str
     expires: datetime | None
+
+
+@event("person.registered", schema=2, private=("name", "email", "subject"))
+@dataclass(frozen=True, slots=True)
+class Registered(RegisteredOpenly):
+    """A person was entered into the directory."""
+
+
+@event("person.sign-in-bound", private=("subject",))
+@dataclass(frozen=True, slots=True)
+class SignInBound(Event):
+    """A person signed in for the first time: from here on nobody else's sign-in is theirs."""
+
+    subject: str
+
+
+@event("person.sign-in-unbound", private=("reason",))
+@dataclass(frozen=True, slots=True)
+class SignInUnbound(Event):
+    """A person's sign-in was taken off; their next one is bound anew."""
+
+    reason: str
+    at: datetime
 
 
 @event("person.roles-changed")
@@ -166,7 +199,24 @@ class Leave:
     reason: str = ""
 
 
-Command = Register | ChangeRoles | SetAbsence | Leave
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Bind a sign-in (``issuer|subject``), ``issued`` by the issuer at that time, to the person whose verified e-mail address it brings."""
+
+    ACTION: ClassVar[str] = "person.bind"
+    subject: str
+    issued: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """Take a person's sign-in off, so that the next one is bound."""
+
+    ACTION: ClassVar[str] = "person.unbind"
+    reason: str = ""
+
+
+Command = Register | ChangeRoles | SetAbsence | Leave | Bind | Unbind
 
 
 def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ...]:
@@ -174,7 +224,8 @@ def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ..
 
     Raises:
         InvalidInputError: A name is missing, too long or unsafe.
-        RuleError: The person has left, is already registered, or an auditor's account would never end.
+        RuleError: The person has left, is already registered, is bound to another sign-in or to none, or an auditor's account
+            would never end.
     """
     if person.state is State.LEFT:
         raise RuleError("person-left", "this person has left", "Register them anew if they came back.")
@@ -202,6 +253,17 @@ def decide(person: Person, command: Command, at: datetime) -> tuple[Happened, ..
             facts = AbsenceSet(command.away_until, command.delegate)
         case Leave():
             facts = Left(command.reason)
+        case Bind():
+            may_sign_in(person, command.issued, at)
+            if person.subject not in {"", command.subject}:
+                raise RuleError("bound-elsewhere", "this person signs in with another account", "Have an operator release that sign-in.")
+            if person.subject:
+                return ()  # another request of the same first sign-in was first
+            facts = SignInBound(command.subject)
+        case Unbind():
+            if not person.subject:
+                raise RuleError("not-bound", "no sign-in is bound to this person", "Their next sign-in is bound by itself.")
+            facts = SignInUnbound(command.reason, at)
         case _:
             assert_never(command)
     return (Happened(person.id, facts),)
@@ -226,7 +288,7 @@ def evolve(person: Person, happened: Event) -> Person:
     """Return ``person`` as they stand after ``happened``; total on history."""
     after = replace(person, version=person.version + 1)
     match happened:
-        case Registered():
+        case RegisteredOpenly():
             return replace(
                 after,
                 name=happened.name,
@@ -241,8 +303,12 @@ def evolve(person: Person, happened: Event) -> Person:
             return replace(after, roles=roles, expires=expires)
         case AbsenceSet(away_until, delegate):
             return replace(after, away_until=away_until, delegate=delegate)
+        case SignInBound(subject):
+            return replace(after, subject=subject)
+        case SignInUnbound(_, at):
+            return replace(after, subject="", unbound=at)
         case Left():
-            return replace(after, state=State.LEFT)
+            return replace(after, state=State.LEFT, subject="")  # who comes back is registered anew, and signs in as before
         case _:
             return after
 
@@ -255,3 +321,14 @@ def may_act(person: Person, at: datetime) -> None:
     """
     if person.state is State.LEFT or (person.expires is not None and person.expires <= at):
         raise RuleError("account-ended", "this account has ended", "Ask an operator whether it can be renewed.")
+
+
+def may_sign_in(person: Person, issued: datetime | None, at: datetime) -> None:
+    """Require that ``person`` may act, and that a sign-in of theirs counts that the issuer gave out at ``issued``.
+
+    Raises:
+        RuleError: They have left, their account has ended, or their sign-in was taken off since (or the issuer does not say when).
+    """
+    may_act(person, at)
+    if person.unbound is not None and (issued is None or issued <= person.unbound):
+        raise RuleError("sign-in-released", "this sign-in is from before an operator released it", "Sign in again.")

@@ -12,10 +12,10 @@ from sulku.clearance import Authority, Clearance, Mandate, Query
 from sulku.closure import ClosureReport
 from sulku.codec import Plain
 from sulku.disclosure.findings import Finding
-from sulku.events import Happened
+from sulku.events import Event, Happened
 from sulku.permits import Grant
 from sulku.plan import Alive, EndRecord, MountProof, Volume, WorkspacePlan
-from sulku.records import Access, Found, Notice, Proof, Replay, Search, Verified
+from sulku.records import Access, Found, Held, Notice, Opened, Proof, Replay, Search, Verified
 from sulku.tunnels import Tunnel
 
 Facts = Mapping[str, Any]  # id -> snapshot; a record that does not exist yet has version 0
@@ -101,6 +101,9 @@ class Unit(Protocol):
             NotFoundError: Unknown, used, expired, or of another nonce.
         """
 
+    def note_reports(self, tunnel: str, run: str, number: int) -> int:
+        """Note that a gateway's ``run`` has reported on ``tunnel``, locked, up to ``number``; return up to where it had, or 0."""
+
 
 class Store(Protocol):
     """All rows."""
@@ -134,6 +137,12 @@ class Store(Protocol):
     def find(self, noun: str, **where: Plain) -> list[Any]:
         """Return snapshots of ``noun`` (a prefix such as ``tun``) whose indexed facts match, newest first."""
 
+    def end_session(self, session: str, until: datetime, at: datetime) -> None:
+        """Remember that a sign-in's ``session`` is over, until it would have ended anyway."""
+
+    def session_ended(self, session: str) -> bool:
+        """Tell whether ``session`` was ended."""
+
 
 class Archive(Protocol):
     """Everything recorded, for those who look and check; who may is for the flow that asks."""
@@ -149,6 +158,19 @@ class Archive(Protocol):
 
     def notices(self, person: str) -> list[Notice]:
         """Return what ``person`` was told, newest first."""
+
+    def history(self, record: str) -> list[Event]:
+        """Return what happened to ``record``, oldest first, without what only the ledger holds; erased texts are empty."""
+
+    def opened(self, index: int, *, texts: bool) -> Opened:
+        """Return what stands beside entry ``index``, with the ``texts`` themselves or without.
+
+        Raises:
+            NotFoundError: There is no such entry.
+        """
+
+    def held(self, records: Sequence[str]) -> tuple[Held, ...]:
+        """Return what an erasure of each of ``records`` would take, in order; a decision that shows several counts for the first."""
 
     def export(self, *, private: bool) -> bytes:
         """Return the auditor's bundle, a zip file, of everything up to now."""

@@ -105,3 +105,53 @@ class Notice:
     about: str
     at: datetime
     seen: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an erasure of ``record`` would take: kinds (an event's type and field), how many texts, and how many decisions."""
+
+    record: str
+    kinds: tuple[str, ...]
+    texts: int
+    decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased about ``record``; nothing, and no entry, if nothing was left."""
+
+    record: str
+    texts: int
+    decisions: int
+    entries: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One text beside an entry, which holds only a commitment to it.
+
+    Attributes:
+        field: Which field of the entry's body.
+        text: JSON; ``None`` if it is erased, or was not asked for.
+        fits: Whether salt and text open the commitment; ``None`` if the text is erased.
+    """
+
+    field: str
+    text: str | None
+    fits: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What stands beside an entry.
+
+    Attributes:
+        texts: One for each field that the entry only commits to.
+        erased: The entry (a document) of the erasure that took texts of it, if one did.
+        asked: Whether what policy was asked is still kept; ``None`` if the entry rests on no decision of its own.
+    """
+
+    texts: tuple[Beside, ...]
+    erased: dict[str, Plain] | None
+    asked: bool | None

@@ -32,9 +32,19 @@ def folder() -> Path:
     return Path(chosen) if chosen else Path(base) / "sulku"
 
 
+def now() -> datetime:
+    """Return this machine's time."""
+    return datetime.now(UTC)
+
+
+def chosen(given: str = "") -> str:
+    """Return the address that somebody chose: as given, from ``SULKU_SERVER``, or the one signed in to last; else empty."""
+    return (given or os.environ.get("SULKU_SERVER") or str(_read("config.json").get("server", ""))).rstrip("/")
+
+
 def server(given: str = "") -> str:
-    """Return the broker's address: as given, from ``SULKU_SERVER``, the one signed in to last, or this machine's."""
-    return (given or os.environ.get("SULKU_SERVER") or str(_read("config.json").get("server", "")) or SERVER).rstrip("/")
+    """Return the broker's address: the one that was chosen, or this machine's."""
+    return chosen(given) or SERVER
 
 
 def remember_server(address: str) -> None:
@@ -49,7 +59,7 @@ def kept(address: str) -> Kept:
         found = Kept(**known) if isinstance(known, dict) else Kept()
     except TypeError:
         return Kept()
-    return found if found.until > datetime.now(UTC).timestamp() else replace(found, token="")
+    return found if found.until > now().timestamp() else replace(found, token="")
 
 
 def keep(address: str, value: Kept | None) -> None:

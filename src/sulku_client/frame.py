@@ -32,6 +32,7 @@ class Here:
         """Take the common options; nobody is asked yet."""
         self.json = json
         self.server = config.server(server)
+        self.chosen = bool(config.chosen(server))  # whether anybody said where the broker is
         self.role = act_as or os.environ.get("SULKU_ROLE", "") or config.kept(self.server).role
         self.api = Api(self.server, lambda: config.kept(self.server).token or None, self.role)
 

@@ -12,7 +12,7 @@ from sulku import errors
 from sulku.crypto import seal
 from sulku.errors import AnsweredNoError, ServerUnreachableError, SulkuError
 
-TIMEOUT: Final = 60.0  # seconds; a verification of a long ledger takes its time
+TIMEOUT: Final = httpx2.Timeout(60.0, connect=10.0)  # seconds; a verification of a long ledger takes its time
 _BY_STATUS: Final = {401: 3, 403: 3, 404: 4, 409: 5, 410: 5, 412: 5, 429: 3, 400: 2, 405: 2, 413: 2, 415: 2, 422: 2}
 
 

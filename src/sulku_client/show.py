@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-import re
+import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
 from sulku.errors import AnsweredNoError, DeniedError, InvalidInputError, RuleError, SulkuError
 
-Column = tuple[str, str]
-"""A heading and where its value is: ``document.title``, dots going deeper."""
+
+class Column(NamedTuple):
+    """One column of a table.
+
+    Attributes:
+        heading: What stands above it.
+        path: Where its value is: ``document.title``, dots going deeper.
+        prose: Its value may be broken between words. Any other is shown whole, since people copy it.
+        spare: It is left out where a record would not fit on one line otherwise.
+    """
+
+    heading: str
+    path: str
+    prose: bool = False
+    spare: bool = False
+
 
 OUT: Final = Console()
 ERR: Final = Console(stderr=True)
-_REFERENCE: Final = re.compile(r"[a-z]{3}_")
+_GAP: Final = 2  # cells between two columns, and by which the further lines of a record are moved in
+_PROSE: Final = 16  # cells in which a text can still be read
+_WORD: Final = 64  # cells of the longest word that is not broken: a digest in hexadecimal
+_LABEL: Final = 28  # cells for the names of a record's fields; a longer one has its value below
 _TONES: Final = {
     "active": "green", "approved": "green", "open": "green", "listed": "green", "released": "green", "approve": "green",
     "refused": "red", "revoked": "red", "left": "red", "suspended": "yellow", "returned": "yellow", "closing": "yellow",
@@ -67,32 +88,120 @@ def _local(stamp: str) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
-    """Print records as a table; how many there are, below."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for heading, path in columns:
-        whole = any(_REFERENCE.match(str(dig(row, path))) for row in rows)  # a reference in two lines cannot be copied
-        made.add_column(heading, overflow="fold", no_wrap=whole)
-    for row in rows:
-        made.add_row(*(_cell(dig(row, path)) for _, path in columns))
-    if rows:
-        OUT.print(made)
-    OUT.print(f"{len(rows)} in all" if rows else "Nothing here yet.", style="dim", highlight=False)
+    """Print records as a table as wide as the terminal; how many there are, below.
+
+    Nothing is cut. Where a record does not fit on one line, it goes without the spare columns; where that is not enough, it
+    takes several lines, each as far in from the left as its headings are. What does not go to a terminal is a line a record.
+    """
+    if not rows:
+        OUT.print("Nothing here yet.", style="dim", highlight=False)
+        return
+    cells = [[" ".join(text(dig(row, one.path)).split()) for one in columns] for row in rows]
+    needs = [_Need.of(one, [row[n] for row in cells]) for n, one in enumerate(columns)]
+    lines, left_out = _arrange(needs, _room())
+    for line in lines:
+        _write(line, [Text(columns[n].heading, "bold") for n in line.columns])
+    for row in cells:
+        for line in lines:
+            _write(line, [Text(row[n], _TONES.get(row[n], "")) for n in line.columns])
+    names = ", ".join(columns[n].heading for n in left_out)
+    more = f"; no room for {names} (--json has everything)" if names else ""
+    OUT.print(f"{len(rows)} in all{more}", style="dim", highlight=False, soft_wrap=True)
 
 
-def _cell(value: object) -> str:
-    shown = escape(text(value))
-    tone = _TONES.get(shown)
-    return f"[{tone}]{shown}[/]" if tone else shown
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """How many cells a column wants, and the least that it can be read in."""
+
+    most: int
+    least: int
+    spare: bool
+
+    @classmethod
+    def of(cls, column: Column, values: Sequence[str]) -> _Need:
+        most = max(map(cell_len, (column.heading, *values)))
+        word = max(map(cell_len, " ".join((column.heading, *values)).split()))
+        return cls(most, min(most, max(_PROSE, min(word, _WORD))) if column.prose else most, column.spare)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One of the lines that a record takes: which columns, how wide each, and how far in."""
+
+    columns: tuple[int, ...]
+    widths: tuple[int, ...]
+    indent: int
+
+
+def _arrange(needs: Sequence[_Need], room: int) -> tuple[list[_Line], list[int]]:
+    """Return the lines of a record, and which columns are left out."""
+    every = range(len(needs))
+    for chosen in (tuple(every), tuple(n for n in every if not needs[n].spare)):
+        if chosen and _least(needs, chosen) <= room:
+            return [_stretched(needs, chosen, room, 0)], [n for n in every if n not in chosen]
+    lines, at, indent = list[_Line](), 0, 0
+    while at < len(needs):
+        end = at + 1
+        while end < len(needs) and _least(needs, range(at, end + 1)) + indent <= room:
+            end += 1
+        lines.append(_stretched(needs, tuple(range(at, end)), room, indent))
+        at, indent = end, _GAP
+    return lines, []
+
+
+def _least(needs: Sequence[_Need], chosen: Sequence[int]) -> int:
+    return sum(needs[n].least for n in chosen) + _GAP * (len(chosen) - 1)
+
+
+def _stretched(needs: Sequence[_Need], chosen: tuple[int, ...], room: int, indent: int) -> _Line:
+    """Return a line whose prose has the room that is left over."""
+    widths, free = [needs[n].least for n in chosen], room - indent - _least(needs, chosen)
+    for place, n in enumerate(chosen):
+        more = max(0, min(free, needs[n].most - widths[place]))
+        widths[place], free = widths[place] + more, free - more
+    return _Line(chosen, tuple(widths), indent)
+
+
+def _write(line: _Line, cells: Sequence[Text]) -> None:
+    """Print one line of a record; prose that is too wide for its column goes on below."""
+    folded = [
+        list(cell.wrap(OUT, width)) if cell.cell_len > width else [cell] for cell, width in zip(cells, line.widths, strict=True)
+    ]
+    for part in zip_longest(*folded, fillvalue=Text()):
+        made = Text(" " * line.indent)
+        for cell, width in zip(part, line.widths, strict=True):
+            made.append_text(cell).append(" " * (width - cell.cell_len + _GAP))
+        made.rstrip()
+        OUT.print(made, soft_wrap=True, highlight=False)
+
+
+def _room() -> int:
+    """Return how many cells a line may have; without end where no terminal shows it, so that programs get a line a record."""
+    return OUT.width if OUT.is_terminal or "COLUMNS" in os.environ else 1_000_000
 
 
 def record(value: Mapping[str, Any]) -> None:
-    """Print one record, a line a field; what is empty is left out."""
-    made = Table(box=None, show_header=False, pad_edge=False)
-    made.add_column(style="bold", no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, item in _flat(value):
-        made.add_row(escape(name.replace("_", " ")), _cell(item))
-    OUT.print(made)
+    """Print one record, a line a field; what is empty is left out, and no word of a value is ever broken."""
+    fields = [(name.replace("_", " "), text(item)) for name, item in _flat(value)]
+    label = min(max((len(name) for name, _ in fields), default=0), _LABEL)
+    for name, shown in fields:
+        word = max(map(len, shown.split()), default=0)
+        beside = len(name) <= label and label + _GAP + word <= _room()
+        indent = " " * (label + _GAP if beside else _GAP)
+        lines = [part for line in shown.splitlines() for part in _words(line, _room() - len(indent))]
+        head = f"{name:{label}}  {lines.pop(0)}" if beside and lines else name
+        made = Text(head).append("".join(f"\n{indent}{one}" for one in lines))
+        made.stylize("bold", 0, len(name))
+        if tone := _TONES.get(shown):
+            made.stylize(tone, len(head) - len(shown) if beside else len(head))
+        OUT.print(made, soft_wrap=True, highlight=False)
+
+
+def _words(line: str, width: int) -> list[str]:
+    """Break a line between words; one with a word that does not fit, such as a signature, stays as it is."""
+    if max(map(len, line.split()), default=0) > width:
+        return [line]
+    return textwrap.wrap(line, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

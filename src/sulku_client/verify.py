@@ -17,10 +17,11 @@ from typing import Any, Final
 
 import orjson
 
+from sulku import permits, standing
 from sulku.codec import unstamp
 from sulku.crypto import sign
 from sulku.crypto.keys import Keyring, Lived, PublicKey
-from sulku.errors import InvalidInputError, KeyFormatError, NotFoundError, SignatureError, SulkuError
+from sulku.errors import InvalidInputError, KeyFormatError, NotFoundError, SignatureError, SulkuError, UnknownKeyError
 from sulku.ledger import canonical, keyrings
 from sulku.ledger.verify import Progress, Report, verify
 
@@ -94,7 +95,7 @@ def verify_ledger(
 
 
 def verify_permit(envelope: bytes, ring: Keyring, *, signed_at: str = "issued") -> Paper:
-    """Check a permit that stands alone. Says who signed it, not whether it has since been suspended.
+    """Check a permit that stands alone. Says who signed it; whether it holds now, ``stand`` says.
 
     Args:
         envelope: The file's bytes.
@@ -106,6 +107,34 @@ def verify_permit(envelope: bytes, ring: Keyring, *, signed_at: str = "issued") 
         UnknownKeyError: Nobody trusted signed it.
     """
     return _open(envelope, ring, sign.PERMIT, signed_at)
+
+
+def verify_status(envelope: bytes, ring: Keyring, permit: Paper) -> standing.StatusList:
+    """Check a status list, and that it comes from where ``permit`` does.
+
+    Raises:
+        SignatureError: Edited, not a status list, or signed by a key that was not in use then.
+        UnknownKeyError: Nobody trusted signed it, or nobody of the name that the permit is signed under.
+    """
+    found = _open(envelope, ring, sign.STATUS, "issued")
+    if not _names(found) & _names(permit):
+        raise UnknownKeyError(f"the status list is by {', '.join(found.signers)}; the permit is by {', '.join(permit.signers)}")
+    try:
+        return standing.read(found.document)
+    except InvalidInputError as error:
+        raise SignatureError(f"signed, but {error}") from None
+
+
+def stand(permit: Paper, statuses: standing.StatusList | None, at: datetime) -> standing.Verdict:
+    """Return where a permit stands at ``at``; of a schema that this version does not know, nothing can be told."""
+    try:
+        return standing.judge(permits.read(permit.document), statuses, at)
+    except InvalidInputError as error:
+        return standing.Verdict(standing.Standing.UNKNOWN, f"the signature holds, and {error}")
+
+
+def _names(paper: Paper) -> set[str]:
+    return {hint.partition("+")[0] for hint in paper.signers}
 
 
 def verify_release(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,16 @@ def test_a_folder_of_csv_files_comes_in_and_is_described(vault: FileVault, sourc
     assert kept.read_text() == ROWS
     assert not kept.stat().st_mode & 0o222
     assert not (tmp_path / "vault").stat().st_mode & 0o077
+
+
+@pytest.mark.parametrize(("other", "kind"), [("2", "integer"), ("2.5", "number"), ("late", "text")])
+def test_a_column_of_several_files_is_one_variable_of_a_kind_that_holds_all_of_it(
+    vault: FileVault, source: Path, other: str, kind: str
+) -> None:
+    (source / "more.csv").write_text(f"person,age\n3,{other}\n")
+    edition = vault.take_in(ids.new("dst"), "1", source, person_key="person")
+    assert [one.kind for one in edition.variables if one.name == "age"] == [kind]
+    assert [one.name for one in edition.variables] == ["person", "age", "sex", "light"]
 
 
 def _climbing(folder: Path) -> None:
@@ -127,6 +139,17 @@ def test_what_is_no_table_of_persons_is_refused_with_its_place(vault: FileVault,
     (source / "bad.csv").write_text(text)
     with pytest.raises(InvalidInputError, match=r"bad\.csv"):
         vault.take_in(ids.new("dst"), "1", source, person_key="person")
+    assert everything(tmp_path) == []
+
+
+@pytest.mark.parametrize("header", ["person,", "person, age", "person,a\u202ege", "person," + "x" * 201])
+def test_a_column_that_the_catalogue_could_not_keep_is_refused_before_it_is_taken_in(
+    vault: FileVault, source: Path, tmp_path: Path, header: str
+) -> None:
+    (source / "chains.csv").write_text(f"{header}\n1,70\n")
+    with pytest.raises(InvalidInputError) as refused:
+        vault.take_in(ids.new("dst"), "1", source, person_key="person")
+    assert [field for field, _ in refused.value.fields] == ["edition.variables[1].name"]
     assert everything(tmp_path) == []
 
 
@@ -226,9 +249,25 @@ def test_a_narrowing_that_was_cut_short_is_done_anew(vault: FileVault, source: P
     def die(*_: object) -> None:
         raise OSError("the disk is full")
 
-    for step in ("rename", "write_text"):
+    for step in ("rename", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(Path, step, die)
             with pytest.raises(OSError, match="full"):
                 vault.materialise(wanted)
     assert (Path(vault.materialise(wanted).source) / "chains.csv").read_text() == "age\n70\n64\n65\n"
+
+
+def test_a_view_that_several_make_at_once_is_one(vault: FileVault, source: Path) -> None:
+    dataset = ids.new("dst")
+    edition = vault.take_in(dataset, "1", source, person_key="person")
+    for variables in (("age",), ("person",), ("age", "person")):
+        wanted = grant(dataset, edition.digest, *variables)
+        gate = threading.Barrier(6)
+
+        def make(wanted: Grant = wanted, gate: threading.Barrier = gate) -> str:
+            gate.wait()
+            return vault.materialise(wanted).source
+
+        with ThreadPoolExecutor(6) as pool:
+            (view,) = {one.result() for one in [pool.submit(make) for _ in range(6)]}
+        assert [path.name for path in Path(view).parent.iterdir() if path.is_dir() and path.name.startswith("tmp")] == []

@@ -16,7 +16,7 @@ from broker.store import migrate
 from broker.store.store import SqlStore
 from sulku import ids
 from sulku import tunnels as core
-from sulku.datasets import Catalogue, Edition, Sensitivity, Variable
+from sulku.datasets import Catalogue, Edition, File, Sensitivity, Variable
 from sulku.people import Actor, Register, Role, service
 from sulku.ports import Ports
 from tests.bench.figures import Row, both, fsync, per_second, written
@@ -96,7 +96,7 @@ def _desk(folder: Path) -> Desk:
         registered = people.register(ports, service("setup"), Register(role.value.title(), f"{role}@uni.example", f"{role} house", (role,)))
         (person,) = (one for one in registered.facts.values() if one.id.startswith("usr_"))
         found[role] = Actor(person.id, role, organisation=person.organisation, mfa=True, signed_in=clock.now())
-    edition = Edition("1", "0" * 64, (), (Variable("age", "integer", "Age"),), 500, "person")
+    edition = Edition("1", "0" * 64, (File("a.csv", 10, 2, "1" * 64),), (Variable("age", "integer", "Age"),), 500, "person")
     command = Catalogue(
         name="falls", title="Falls", description="Who fell", controller="Practice Register Holder", sensitivity=Sensitivity.SPECIAL,
         terms="", edition=edition,

@@ -21,6 +21,7 @@ from jupyterhub.proxy import Proxy
 from broker.adapters.hub import JupyterHub
 from broker.settings import Settings
 from sulku import ids
+from sulku.links import Address
 from tests.bench.figures import spent
 from tests.stories.installation import free_port
 
@@ -65,7 +66,7 @@ class Plain:
         path = os.pathsep.join([str(Path("src").resolve()), str(Path.cwd())])
         env = os.environ | {"BENCH_PLAIN": str(self._state / "given.json"), "PYTHONPATH": path}
         self._hub = subprocess.Popen(argv, env=env, cwd=self._state, stdout=self._log, stderr=self._log, start_new_session=True)
-        self.client = JupyterHub(socket, TOKEN)
+        self.client = JupyterHub(Address(str(socket)), TOKEN)
         self._wait(lambda: bool(self.client._call("GET", "/", ok={200})))
         return self
 

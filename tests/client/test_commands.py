@@ -50,10 +50,12 @@ def test_from_draft_to_a_permit_that_verifies_offline(line: Lines, tmp_path: Pat
     permit = approve(line)
     aino = line("aino")
     assert permit in aino.run("permits", "list").stdout
-    paper = tmp_path / "permit.json"
+    paper, statuses = tmp_path / "permit.json", tmp_path / "status.json"
     assert aino.run("permits", "paper", permit, "--to", str(paper)).exit_code == 0
+    assert line("").run("permits", "status", "--to", str(statuses)).exit_code == 0
     offline = Line(aino.rig, tmp_path / "elsewhere")
-    checked = offline.run("permits", "verify", str(paper), *keys(aino.rig), SULKU_SERVER="http://127.0.0.1:1")
+    words = ["permits", "verify", str(paper), "--status", str(statuses), *keys(aino.rig)]
+    checked = offline.run(*words, SULKU_SERVER="http://127.0.0.1:1")
     assert checked.exit_code == 0, checked.stderr
     assert "A study of chains" in checked.stdout
     edited = json.loads(paper.read_text())
@@ -184,8 +186,36 @@ def test_operators_keep_the_directory(line: Lines) -> None:
     )
     person = made["record"]["id"]
     assert otto.json("people", "roles", person, "--role", "steward")["record"]["roles"] == ["steward"]
+    assert otto.run("people", "unbind", person, "--reason", "a new account there", "--yes").exit_code == 5  # nothing is bound yet
+    assert line("risto").run("whoami").exit_code == 0
+    risto = otto.rig.ids["risto"]
+    assert otto.run("people", "unbind", risto, "--reason", "a new account there").exit_code == 2  # nobody said that they are sure
+    assert otto.json("people", "unbind", risto, "--reason", "a new account there", "--yes")["record"]["subject"] == ""
+    assert line("risto").run("whoami").exit_code == 3  # the token from before
     assert otto.run("people", "leave", person, "--reason", "left us", "--yes").exit_code == 0
     assert person in otto.run("people", "list").stdout
+
+
+def test_a_steward_catalogues_a_dataset_and_a_mistyped_entry_is_refused_field_by_field(line: Lines, tmp_path: Path) -> None:
+    entry: dict[str, Any] = {
+        "name": "falls", "title": "Falls", "description": "", "controller": "The authority", "sensitivity": "special", "terms": "",
+        "edition": {
+            "version": "1", "digest": "0" * 64, "persons": 2, "person_key": "person",
+            "files": [{"name": "a.csv", "size": 10, "rows": 2, "sha256": "1" * 64}],
+            "variables": [{"name": "person", "kind": "integer"}],
+        },
+    }  # fmt: skip
+    file, sanna = tmp_path / "entry.json", line("sanna", "steward")
+    file.write_text(json.dumps(entry | {"title": "Fa\u202ells", "edition": entry["edition"] | {"variables": entry["edition"]["variables"] * 2}}))
+    refused = sanna.run("datasets", "catalogue", "--from", str(file))
+    assert refused.exit_code == 2
+    assert "title: unsafe-text: " in refused.stderr
+    assert "edition.variables[1].name: duplicate: " in refused.stderr
+    file.write_text(json.dumps(entry))
+    dataset = sanna.json("datasets", "catalogue", "--from", str(file))["record"]["id"]
+    assert sanna.json("datasets", "show", dataset)["editions"][0]["variables"] == [{"name": "person", "kind": "integer", "label": ""}]
+    file.write_text(json.dumps(entry["edition"] | {"version": "2"}))
+    assert sanna.run("datasets", "revise", dataset, "--from", str(file)).exit_code == 0
 
 
 def test_a_tunnel_is_asked_for_and_closed(line: Lines) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
 from sulku.errors import ConfigurationError, IssuerUnavailableError, SignInFailedError
 from sulku_client import config, login
+from sulku_client.cli import app
 from tests.web.rig import ROOT, Rig, query_of
 
 
@@ -40,8 +43,24 @@ def test_the_command_signs_in_by_a_code_that_somebody_confirms_elsewhere(rig: Ri
     assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
     again = subprocess.run([*command, "whoami"], env=env, capture_output=True, text=True, check=True)
     assert rig.ids["aino"] in again.stdout
+    stolen = rig.client(headers={"Authorization": f"Bearer {json.loads(tokens.read_text())[rig.url]['token']}"})
+    assert stolen.get(f"{rig.url}/api/v1/me").status_code == 200
     assert subprocess.run([*command, "logout"], env=env, capture_output=True, check=True).returncode == 0
+    assert stolen.get(f"{rig.url}/api/v1/me").status_code == 401
     assert subprocess.run([*command, "whoami"], env=env, capture_output=True, check=False).returncode == 3
+
+
+def test_signing_out_forgets_the_token_whatever_the_broker_says(rig: Rig, tmp_path: Path) -> None:
+    env = {"SULKU_CONFIG": str(tmp_path)}
+    gone = "http://127.0.0.1:1"
+    for server, status in ((gone, 6), (rig.url, 0)):  # nobody there; a token that had ended
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SULKU_CONFIG", str(tmp_path))
+            config.keep(server, config.Kept("stale", 2**40))
+        result = CliRunner().invoke(app, ["logout", "--server", server], env=env)
+        assert result.exit_code == status, result.stderr
+        assert "stale" not in (tmp_path / "tokens.json").read_text()
+        assert ("good until it ends" in result.stderr) is (server == gone)
 
 
 def test_a_device_that_is_refused_signs_nobody_in(rig: Rig) -> None:

@@ -6,8 +6,10 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,6 +17,7 @@ from typer.testing import CliRunner, Result
 from broker.adapters.keys import FileKeys
 from broker.flows import permits
 from sulku.crypto import sign
+from sulku_client import config
 from sulku_client.cli import app
 from tests.faults import world
 
@@ -23,18 +26,24 @@ NOBODY = "http://127.0.0.1:1"  # no server listens there
 
 @dataclass(frozen=True)
 class Issued:
-    """A permit's paper from the real flows, and the keys that signed it."""
+    """A permit's paper and the status list from the real flows, the keys that signed them, and when."""
 
     paper: bytes
+    statuses: bytes
+    at: datetime
     keys: FileKeys
     folder: Path
 
-    def check(self, paper: bytes, *vkeys: str) -> Result:
-        """Run ``sulku permits verify`` on ``paper``, with no server in reach."""
-        file = self.folder / "paper.json"
+    def check(self, paper: bytes, *vkeys: str, statuses: bytes = b"") -> Result:
+        """Run ``sulku permits verify`` on ``paper`` and the status list, with no server in reach."""
+        file, listed = self.folder / "paper.json", self.folder / "status.json"
         file.write_bytes(paper)
-        words = ["permits", "verify", str(file), *(word for key in vkeys or (self.vkey,) for word in ("--key", key))]
-        return CliRunner().invoke(app, words, env={"SULKU_SERVER": NOBODY, "SULKU_CONFIG": str(self.folder / "config"), "COLUMNS": "200"})
+        listed.write_bytes(statuses or self.statuses)
+        words = ["permits", "verify", str(file), "--status", str(listed)]
+        words += [word for key in vkeys or (self.vkey,) for word in ("--key", key)]
+        env = {"SULKU_SERVER": NOBODY, "SULKU_CONFIG": str(self.folder / "config"), "COLUMNS": "200"}
+        with mock.patch.object(config, "now", return_value=self.at):
+            return CliRunner().invoke(app, words, env=env)
 
     @property
     def vkey(self) -> str:
@@ -50,7 +59,8 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
     folder = tmp_path_factory.mktemp("papers")
     with world.broker(folder / "state") as made:
         permit = permits.view(made.ports, made.by("ada"), made.permit())
-        return Issued(permit.envelope.encode(), made.ports.signer, folder)  # type: ignore[arg-type]
+        statuses = permits.status_list(made.ports).encode()
+        return Issued(permit.envelope.encode(), statuses, made.clock.at, made.ports.signer, folder)  # type: ignore[arg-type]
 
 
 def packed(envelope: dict[str, Any]) -> bytes:
@@ -124,11 +134,12 @@ def test_an_unsigned_paper_is_refused(issued: Issued, how: str) -> None:
 def test_a_paper_of_another_key_is_refused_and_says_whose_it_is(issued: Issued, tmp_path: Path) -> None:
     stranger = FileKeys.make(tmp_path / "keys", "sulku.elsewhere", world.HandClock().now())
     forged = stranger.sign(sign.PERMIT, sign.read(issued.paper).payload).encode()
+    statuses = stranger.sign(sign.STATUS, sign.read(issued.statuses).payload).encode()
     checked = issued.check(forged)
     assert checked.exit_code == 7
     assert "unknown-key" in checked.stderr
     assert stranger.key.public.hint in checked.stderr
-    assert issued.check(forged, stranger.key.public.vkey).exit_code == 0  # whoever trusts that key believes it
+    assert issued.check(forged, stranger.key.public.vkey, statuses=statuses).exit_code == 0  # whoever trusts that key believes it
     assert issued.check(issued.paper, stranger.key.public.vkey).exit_code == 7
 
 

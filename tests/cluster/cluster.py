@@ -92,13 +92,12 @@ class Cluster:
         if self.pid(part):
             return
         command, path = components.command(part, self.state, ADDRESS, NODE)
-        environment = os.environ | {"PATH": f"{path}:{os.environ['PATH']}"}
-        with (self.state / "log" / f"{part}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*self.entering(), *command], cwd=self.state, env=environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        (self.state / "run" / f"{part}.pid").write_text(str(process.pid))
+        environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
+        log = str(self.state / "log" / f"{part}.log")
+        files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)]
+        words = ["env", f"--chdir={self.state}", *self.entering(), *command]
+        pid = os.posix_spawnp("env", words, environment, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True)
+        (self.state / "run" / f"{part}.pid").write_text(str(pid))
 
     def pid(self, part: str) -> int:
         """Return the process id of ``part``, 0 if it does not run."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import images, programs
+from tests.cluster import images, programs, turns
 from tests.cluster.bench import Bench, prepare
 from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import Guarded
@@ -17,7 +17,8 @@ from tests.cluster.guarding import Guarded
 def cluster() -> Cluster:
     """Give the cluster, raised if need be (it stays for the next run: `make cluster-down` ends it), from inside."""
     made = Cluster(programs.CACHE.parent / "cluster")
-    made.up()
+    with turns.turn():  # what somebody has stopped on purpose, is not started here
+        made.up()
     for archive in (images.pause(), images.workspace()[0]):
         made.load(archive)
     made.join()
@@ -28,6 +29,13 @@ def cluster() -> Cluster:
 def prepared(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of datasets and homes on the node, with the canary and the guards in place."""
     return prepare(cluster, tmp_path_factory.mktemp("volumes"))
+
+
+@pytest.fixture(autouse=True)
+def turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a test run beside others, and one that is marked ``alone`` by itself."""
+    with turns.turn(alone=request.node.get_closest_marker("alone") is not None):
+        yield
 
 
 @pytest.fixture(params=["gvisor", "runc"])
@@ -41,7 +49,9 @@ def bench(cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) -> I
 @pytest.fixture(scope="session")
 def guarded(cluster: Cluster, prepared: Path) -> Iterator[Guarded]:
     """Give the worker's own hands on the cluster with the chart's guards, which are gone afterwards."""
-    made = Guarded(cluster, prepared)
+    with turns.turn():
+        made = Guarded(cluster, prepared)
     yield made
-    made.clear()
-    made.remove()
+    with turns.turn():
+        made.clear()
+        made.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -82,6 +83,7 @@ def pause() -> Path:
     return _built("pause", "1", "-f", str(file), str(KEPT / "empty"))
 
 
+@functools.cache  # one image a run, whatever is edited meanwhile; and inside the cluster's network nothing could be built
 def workspace() -> tuple[Path, str]:
     """Return the archive and the name of the Python workspace."""
     folder = ROOT / "hub" / "images" / "python"

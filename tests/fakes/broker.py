@@ -1,11 +1,13 @@
-"""A broker that serves the internal contract of the gateway and the hub on a unix socket, and remembers what it was told."""
+"""A broker that serves the internal contract of the gateway and the hub, by default on a unix socket, and remembers what it was told."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import secrets
+import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -45,7 +47,7 @@ class OpenTunnel:
         """Its row in the record."""
         return {
             "id": self.id, "host": self.label, "epoch": self.epoch, "person": self.person, "permit": self.permit,
-            "permit_title": "Survival after heart attack", "deadline": stamp(self.ends), "socket": self.socket,
+            "permit_title": "Survival after heart attack", "deadline": stamp(self.ends), "address": self.socket,
             "token": self.token, "lab": "/lab",
         }  # fmt: skip
 
@@ -53,8 +55,9 @@ class OpenTunnel:
 class FakeBroker:
     """Serve the contract from plain attributes that a test may change at any time."""
 
-    def __init__(self, folder: Path, gateway_token: str, hub_token: str = "hub") -> None:
+    def __init__(self, folder: Path, gateway_token: str, hub_token: str = "hub", *, port: int = 0, channel: ssl.SSLContext | None = None) -> None:
         self.socket = folder / "broker.sock"
+        self.port, self.channel = port, channel
         self.tokens = {f"Bearer {gateway_token}": "gate", f"Bearer {hub_token}": "hub"}
         self.tunnels: dict[str, OpenTunnel] = {}
         self.tickets: dict[str, dict[str, Any]] = {}
@@ -64,7 +67,7 @@ class FakeBroker:
         self.refuse_submission: dict[str, str] | None = None
         self.refuse_start: tuple[int, dict[str, str]] | None = None
         self.starts: list[str] = []
-        self._server: socketserver.UnixStreamServer | None = None
+        self._server: socketserver.TCPServer | None = None
 
     def open(self, socket: Path | str, token: str, *, seconds: float = 3600, **more: Any) -> OpenTunnel:
         """Put a tunnel into the record."""
@@ -87,7 +90,7 @@ class FakeBroker:
     def start(self) -> None:
         """Listen."""
         self.socket.unlink(missing_ok=True)
-        self._server = _Server(str(self.socket), _handler(self))
+        self._server = _Linked(self.port, self.channel, _handler(self)) if self.channel else _Server(str(self.socket), _handler(self))
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self) -> None:
@@ -183,7 +186,7 @@ class FakeBroker:
             if self.refuse_start:
                 return self.refuse_start
             tunnel.stopped = False
-            return 200, {"url": "http+unix://" + quote(tunnel.socket, safe="")}
+            return 200, {"url": "http+unix://" + quote(tunnel.socket, safe="") if tunnel.socket.startswith("/") else tunnel.socket}
         if rest == ["stop"]:
             tunnel.stopped = True
         return 200, {"running": not tunnel.stopped}
@@ -197,6 +200,23 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+
+
+class _Linked(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """By TCP with mutual TLS."""
+
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+    def __init__(self, port: int, channel: ssl.SSLContext, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.channel = channel
+        super().__init__(("127.0.0.1", port), handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        connection.settimeout(10)
+        return self.channel.wrap_socket(connection, server_side=True), address
 
 
 def _handler(broker: FakeBroker) -> type[BaseHTTPRequestHandler]:

@@ -342,7 +342,7 @@ def test_signing_out_ends_the_sessions_inside_and_leaves_the_tunnel(made: Broker
     hers, his = made.tunnel(permit), made.tunnel(permit, who="aki")
     ticket = tunnels.enter(made.ports, made.by("ada"), hers, "a" * 64)
     epochs = made.read(hers).epoch, made.read(his).epoch
-    tunnels.leave(made.ports, made.by("ada"))
+    tunnels.leave(made.ports, made.ids["ada"], made.by("ada"))
     assert (made.read(hers).epoch, made.read(his).epoch) == (epochs[0] + 1, epochs[1])
     assert made.read(hers).state == "open"
     with pytest.raises(RefusalError):

@@ -168,7 +168,7 @@ def test_a_broker_that_dies_after_ending_it_unseen_records_it_once_all_the_same(
     made.clock.at += PAST
     with pytest.raises(StoreUnavailableError):
         ticks(made)
-    made.watch = Watch(made.ports, made.neighbours, lambda: None)  # another process, which remembers nothing
+    made.watch = Watch(made.ports, made.neighbours, lambda: None, lambda: None)  # another process, which remembers nothing
     with pytest.raises(StoreUnavailableError):
         ticks(made)
     line.cut = False
@@ -310,6 +310,23 @@ def test_a_person_who_left_while_the_broker_died_loses_them_when_it_is_back(made
     assert made.read(tunnel).state == "open"
     made.work()
     require_ended(made, tunnel, Cause.LEFT)
+
+
+def test_a_sign_in_that_is_released_is_cut_off_inside_its_tunnels_which_wait_for_the_next_one(made: Broker) -> None:
+    permit = made.permit()
+    hers, his = made.tunnel(permit), made.tunnel(permit, who="aki")
+    for who in ("ada", "aki"):
+        people.sign_in(made.ports, f"https://id.example|{who}", f"{who}@example.org", made.clock.now())
+    ticket = tunnels.enter(made.ports, made.by("ada"), hers, "a" * 64)
+    epochs = made.read(hers).epoch, made.read(his).epoch
+    people.unbind(made.ports, made.by("olli"), made.ids["ada"], "the university gave her a new account")
+    made.work()
+    assert (made.read(hers).epoch, made.read(his).epoch) == (epochs[0] + 1, epochs[1])
+    with pytest.raises(RefusalError):
+        tunnels.redeem(made.ports, ticket, "a" * 64, hers)
+    people.sign_in(made.ports, "https://id.example|anew", "ada@example.org", made.clock.now())
+    again = tunnels.enter(made.ports, made.by("ada"), hers, "a" * 64)
+    assert tunnels.redeem(made.ports, again, "a" * 64, hers).id == hers
 
 
 def _die(*_: object) -> None:

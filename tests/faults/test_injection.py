@@ -117,7 +117,7 @@ def at_each_call(
 
 def recover(made: Broker) -> None:
     """Begin anew, as a process that starts again, and let every lease and pause pass."""
-    made.watch = Watch(made.ports, made.neighbours, lambda: None)
+    made.watch = Watch(made.ports, made.neighbours, lambda: None, lambda: None)
     for seconds in (121, 5, 5):
         made.clock.at += timedelta(seconds=seconds)
         made.work()

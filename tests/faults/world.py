@@ -286,7 +286,7 @@ def broker(state: Path, url: str | None = None) -> Iterator[Broker]:
     ports = Ports(clock, RegorusPolicy(rules), store, keys, blobs, archive)
     world = World(clock)
     neighbours = Neighbours(world, world, world, world, {"default": {"name": "default"}}, lambda to, what, about: None, world.wipe)  # type: ignore[arg-type]
-    made = Broker(ports, store, clock, world, neighbours, Watch(ports, neighbours, archive.checkpoint), state)
+    made = Broker(ports, store, clock, world, neighbours, Watch(ports, neighbours, archive.checkpoint, lambda: None), state)
     world.furnish = lambda tunnel: mounts.furnish(made.ports, world, world, plan(made, tunnel))  # type: ignore[arg-type]
     _fill(made)
     yield made
@@ -315,7 +315,7 @@ def _fill(made: Broker) -> None:
 def swapped(made: Broker, **other: Any) -> Broker:
     """Return the same broker with other ports, for all of its parts."""
     made.ports = replace(made.ports, **other)
-    made.watch = Watch(made.ports, made.neighbours, lambda: None)
+    made.watch = Watch(made.ports, made.neighbours, lambda: None, lambda: None)
     return made
 
 

@@ -52,13 +52,13 @@ def process(*arguments: str, cwd: Path, **environment: str) -> Iterator[subproce
         log.close()
 
 
-def over_socket(place: Path | str, method: str, path: str, body: Any, authorization: str) -> tuple[int, Any]:
-    """Ask a server on a unix socket; return (status, JSON value or text)."""
+def over_socket(place: Path | str | int, method: str, path: str, body: Any, authorization: str) -> tuple[int, Any]:
+    """Ask a server on a unix socket, or on a port; return (status, JSON value or text)."""
     connection = http.client.HTTPConnection("localhost")
-    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock = socket.socket(socket.AF_INET if isinstance(place, int) else socket.AF_UNIX)
     try:
         connection.sock.settimeout(30)
-        connection.sock.connect(str(place))
+        connection.sock.connect(("127.0.0.1", place) if isinstance(place, int) else str(place))
         data = None if body is None else json.dumps(body)
         connection.request(method, path, data, {"Authorization": authorization})
         answer = connection.getresponse()
@@ -70,10 +70,12 @@ def over_socket(place: Path | str, method: str, path: str, body: Any, authorizat
 
 
 class Workspace:
-    """A plain Jupyter server on a unix socket, as the sandbox would run it."""
+    """A plain Jupyter server on a unix socket, as the sandbox would run it; with a ``port``, by TCP, as a pod would."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.home, self.socket, self.token = folder / "home", folder / "ws.sock", uuid.uuid4().hex
+        self.address = f"http://127.0.0.1:{port}" if port else str(self.socket)
+        self.port = port
         self.home.mkdir(parents=True)
 
     @contextlib.contextmanager
@@ -81,9 +83,10 @@ class Workspace:
         """Serve until the block ends."""
         if not ENVIRONMENT.is_dir():
             raise RuntimeError(f"no workspace environment in {ENVIRONMENT}; `make setup` builds it")
+        where = [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"] if self.port else [f"--ServerApp.sock={self.socket}"]
         arguments = [
-            str(ENVIRONMENT / "bin/python"), "-m", "jupyterlab", "--allow-root", "--no-browser",
-            f"--ServerApp.sock={self.socket}", f"--IdentityProvider.token={self.token}",
+            str(ENVIRONMENT / "bin/python"), "-m", "jupyterlab", "--allow-root", "--no-browser", *where,
+            f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.home}", "--KernelManager.transport=ipc",
             "--ServerApp.allow_remote_access=True", "--ServerApp.terminals_enabled=False",
         ]  # fmt: skip
@@ -101,7 +104,7 @@ class Workspace:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Ask the server directly, past the gateway."""
-        return over_socket(self.socket, method, path, body, f"token {self.token}")
+        return over_socket(self.port or self.socket, method, path, body, f"token {self.token}")
 
 
 class GatewayProcess:
@@ -115,8 +118,8 @@ class GatewayProcess:
             (folder / name).write_text(token)
         self.settings = {
             "port": 0, "domain": "sulku.localhost:0", "broker_url": "http://localhost:9999",
-            "broker_socket": str(broker.socket), "broker_token_file": str(folder / "gateway.token"),
-            "control_socket": str(folder / "gateway.sock"), "control_token_file": str(folder / "control.token"),
+            "broker_address": f"unix:{broker.socket}", "broker_token_file": str(folder / "gateway.token"),
+            "control_address": f"unix:{folder / 'gateway.sock'}", "control_token_file": str(folder / "control.token"),
             "state_dir": str(folder / "state"), "lab_prefix": str(ENVIRONMENT), "slice_bytes": 262_144,
             "ready_file": str(folder / "ready"), **settings,
         }  # fmt: skip
@@ -145,7 +148,7 @@ class GatewayProcess:
     def control(self, method: str, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
         """Ask the control socket."""
         shown = self.control_token if token is None else token
-        return over_socket(self.settings["control_socket"], method, path, body, f"Bearer {shown}")
+        return over_socket(self.settings["control_address"].removeprefix("unix:"), method, path, body, f"Bearer {shown}")
 
     def close_websockets(self) -> None:
         """Close what a test left open."""

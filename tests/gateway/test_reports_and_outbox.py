@@ -15,6 +15,7 @@ from broker.gateway import reports as module
 from broker.gateway.reports import Reports
 from broker.gateway.upstream import Broker
 from sulku.errors import RecorderFullError
+from sulku.links import Address
 from tests.fakes.broker import FakeBroker, OpenTunnel
 from tests.gateway.rig import Browser, GatewayProcess, Workspace, eventually
 
@@ -34,7 +35,7 @@ def told(broker: FakeBroker) -> list[Any]:
 
 
 async def _with(broker: FakeBroker, folder: Path, act: Callable[[Reports], Any], *, until: int = 0) -> None:
-    client = Broker(str(broker.socket), "gateway-token")
+    client = Broker(Address(str(broker.socket)), "gateway-token")
     reports = Reports(client, folder)
     tasks = [asyncio.create_task(reports.write()), asyncio.create_task(reports.send())]
     try:
@@ -148,6 +149,33 @@ def test_a_report_that_the_broker_rejects_is_kept_aside_and_holds_up_no_other(br
     assert "poison" in (tmp_path / "spool" / "rejected.jsonl").read_text()
 
 
+def test_a_report_that_met_a_tunnel_in_motion_is_sent_again(broker: FakeBroker, tmp_path: Path) -> None:
+    take, stale = broker.answer, [True]
+
+    def moving(service: str, method: str, target: str, body: bytes) -> Any:
+        return (409, {"code": "stale"}) if stale and stale.pop() else take(service, method, target, body)
+
+    broker.answer = moving  # type: ignore[method-assign]
+
+    async def execute(reports: Reports) -> None:
+        await reports.executed(TUNNEL, "a", "k", "1")
+
+    run(broker, tmp_path / "spool", execute, until=1)
+    assert told(broker) == ["a"]
+    assert not (tmp_path / "spool" / "rejected.jsonl").exists()
+
+
+def test_every_line_has_a_number_that_rises_within_its_run(broker: FakeBroker, tmp_path: Path) -> None:
+    async def work(reports: Reports) -> None:
+        await asyncio.gather(*(reports.executed(TUNNEL, str(n), "k", "1") for n in range(10)))
+        reports.refused(TUNNEL, "not-allowed", "GET", "/files/a", "no")
+
+    for life in (11, 22):
+        run(broker, tmp_path / "spool", work, until=life)
+    lives = [[one["number"] for one in broker.reports if one["run"] == run_] for run_ in dict.fromkeys(one["run"] for one in broker.reports)]
+    assert lives == [list(range(1, 12))] * 2
+
+
 # --- the outbox -------------------------------------------------------------------------------------------------------
 
 
@@ -240,7 +268,7 @@ def test_the_control_socket_answers_only_who_shows_the_token(gateway: GatewayPro
         assert gateway.control("GET", "/control/health", token=token)[0] == 401
         assert gateway.control("POST", "/control/cut", {"tunnel": TUNNEL, "reason": "x"}, token=token)[0] == 401
     assert gateway.control("GET", "/control/health")[1]["snapshot_age"] < 2
-    assert Path(gateway.settings["control_socket"]).stat().st_mode & 0o777 == 0o600
+    assert (gateway.folder / "gateway.sock").stat().st_mode & 0o777 == 0o600
     assert "sulku_gateway_tunnels " in gateway.control("GET", "/metrics")[1]
 
 

@@ -14,6 +14,7 @@ import pytest
 from broker.adapters.hub import JupyterHub
 from sulku import ids
 from sulku.errors import HubUnavailableError
+from sulku.links import Address
 from sulku.tunnels import Tunnel
 from tests.fakes.broker import OpenTunnel
 from tests.gateway.rig import Workspace
@@ -43,7 +44,7 @@ def tunnel(hub: Hub, workspace: Workspace) -> OpenTunnel:
 
 @pytest.fixture
 def client(hub: Hub) -> Iterator[JupyterHub]:
-    with closing(JupyterHub(hub.socket, "broker-at-the-hub")) as made:
+    with closing(JupyterHub(Address(str(hub.socket)), "broker-at-the-hub")) as made:
         yield made
 
 
@@ -93,6 +94,6 @@ def test_a_hub_that_goes_away_meanwhile_has_started_nothing(tmp_path: Path, word
     handler = type("Handler", (Breaking,), {"words": words})
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "hub.sock"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with closing(JupyterHub(tmp_path / "hub.sock", "token")) as client, pytest.raises(HubUnavailableError, match="does not answer"):
+        with closing(JupyterHub(Address(str(tmp_path / "hub.sock")), "token")) as client, pytest.raises(HubUnavailableError, match="does not answer"):
             client.start(Tunnel(id=ids.new("tun"), person=ids.new("usr")))
         server.shutdown()

@@ -34,10 +34,10 @@ class Hub:
             (folder / name).touch(mode=0o600)
             (folder / name).write_text(token)
         settings = {
-            "state_dir": str(folder / "hub"), "hub_socket": str(self.socket),
-            "broker_token_file": str(folder / "hub.token"), "broker_socket": str(self.broker.socket),
+            "state_dir": str(folder / "hub"), "hub_address": f"unix:{self.socket}",
+            "broker_token_file": str(folder / "hub.token"), "broker_address": f"unix:{self.broker.socket}",
             "spawner_token_file": str(folder / "spawner.token"),
-            "gateway_socket": self.gateway.settings["control_socket"],
+            "gateway_address": self.gateway.settings["control_address"],
             "gateway_token_file": self.gateway.settings["control_token_file"],
         }  # fmt: skip
         (folder / "hub.json").write_text(json.dumps(settings))
@@ -160,6 +160,30 @@ def test_a_restart_of_the_hub_leaves_tunnels_and_people_alone(own_hub: Hub, work
         eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"), within=30)
         assert not tunnel.stopped
         assert routes(hub, tunnel)[0]["target"].endswith("ws.sock")
+
+
+def test_a_workspace_in_a_pod_that_the_hub_has_no_way_to_is_believed_of_the_broker_also_after_a_restart(own_hub: Hub) -> None:
+    hub = own_hub
+    tunnel = hub.broker.open("http://127.0.0.1:9", "token")  # nothing listens there: a hub that looked would end it
+    hub.spawn(tunnel)
+    assert routes(hub, tunnel)[0]["target"] == "http://127.0.0.1:9"
+    os.killpg(hub.process.pid, signal.SIGTERM)
+    hub.process.wait(timeout=30)
+    with hub.run():
+        eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"), within=30)
+        assert not tunnel.stopped
+        assert hub.ask("DELETE", hub.server(tunnel), {"remove": True})[0] in {202, 204}
+        eventually(lambda: tunnel.stopped)
+
+
+@pytest.mark.parametrize("address", ["http://workspace:8888", "https://127.0.0.1:9", "http://127.0.0.1:9/lab", "/Run/WS.sock"])
+def test_an_address_that_is_none_or_would_be_mangled_is_no_workspace(hub: Hub, workspace: Workspace, address: str) -> None:
+    wrong = hub.broker.open(address, "token")
+    hub.ask("POST", hub.server(wrong), {})
+    eventually(lambda: not hub.ask("GET", hub.server(wrong))[1].get("pending"), within=20)
+    assert hub.ask("GET", hub.server(wrong))[1]["ready"] is False
+    assert routes(hub, wrong) == []
+    hub.spawn(hub.broker.open(workspace.socket, workspace.token))
 
 
 def test_a_broker_that_is_away_stops_no_server_and_refuses_new_ones(hub: Hub, workspace: Workspace) -> None:

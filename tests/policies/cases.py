@@ -23,7 +23,7 @@ from sulku.policies import Bundle
 ROOT = Path(__file__).parents[2] / "policies"
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 SIGNED_IN = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-SERVICES = ("worker", "gateway", "hub", "clock", "setup")
+SERVICES = ("worker", "gateway", "hub", "clock", "setup", "sign-in")
 ACTORS = ("public", "researcher", "steward", "auditor", "operator", *(f"service:{name}" for name in SERVICES))
 
 

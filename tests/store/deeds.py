@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from broker.flows.effects import effects_of
+from broker.store import beside
 from broker.store.store import SqlStore
 from sulku import applications, forms, ids, mounts, people, permits, tunnels
 from sulku.clearance import Clearance, Mandate
-from sulku.events import Event, Happened
+from sulku.events import Erased, Event, Happened
 from sulku.people import Actor, Role
 from sulku.ports import Receipt
 from tests.fakes import policy
@@ -112,6 +113,12 @@ def end(store: SqlStore, target: str, *happened: Event, at: datetime = AT) -> Re
     with store.begin(mandate(target), at=at) as unit:
         unit.lock([target])
         return unit.record([Happened(target, one) for one in happened], effects_of)
+
+
+def erase(store: SqlStore, target: str, at: datetime = AT) -> Receipt:
+    """Erase what stands beside the ledger about ``target``, on record."""
+    (held,) = beside.held(store.database, [target])
+    return do(store, SAGA, target, Erased(held.kinds, held.texts, held.decisions, "GDPR Art. 17"), at=at)
 
 
 def everything(store: SqlStore) -> dict[str, list[tuple[Any, ...]]]:

@@ -115,6 +115,8 @@ def test_a_refusal_is_good_for_one_entry_about_its_target(store: SqlStore) -> No
         unit.lock([target])
     with pytest.raises(RuleError), store.begin(refusal, at=AT) as unit:
         unit.spend_ticket("", "", AT)
+    with pytest.raises(RuleError), store.begin(refusal, at=AT) as unit:
+        unit.note_reports(target, "run", 1)
     assert everything(store) == before
     with store.begin(refusal, at=AT) as unit:
         (entry,) = unit.record(happened((target, no))).entries

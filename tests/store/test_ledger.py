@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from broker.store import beside
 from broker.store.store import SqlStore
 from broker.store.unit import Database
 from broker.store.verify import verify
-from sulku import datasets, ids, permits, tunnels
+from sulku import applications, datasets, ids, nouns, permits, tunnels
 from sulku.clearance import LIFETIME
 from sulku.crypto import seal, sign
 from sulku.crypto.keys import Keyring, SigningKey
-from sulku.errors import CommitmentError, IntegrityError, LedgerBrokenError, NotFoundError
-from sulku.events import Happened
+from sulku.errors import CommitmentError, IntegrityError, LedgerBrokenError, NotFoundError, RuleError, StaleError
+from sulku.events import Erased, Happened
 from sulku.ledger import checkpoint, keyrings, tree
 from sulku.ledger import verify as offline
 from tests.servers import postgres
@@ -69,15 +71,17 @@ def test_an_entry_is_never_dated_before_the_one_above_it(store: SqlStore) -> Non
 
 
 def test_personal_data_and_free_text_are_only_committed_to(store: SqlStore) -> None:
-    deeds.person(store, AINO.id, name="Aino Ahonen")
+    deeds.person(store, AINO.id, name="Aino Ahonen", subject="https://id.example|1")
     body = entry(store, 0)["body"]
     assert b"Ahonen" not in b"".join(store.ledger.entries())
     assert b"example.org" not in b"".join(store.ledger.entries())
+    assert b"id.example" not in b"".join(store.ledger.entries())
     assert isinstance(body, dict)
     assert body["organisation"] == "thl"
     with store.database.read() as connection:
         rows = connection.execute(text("SELECT field, salt, text FROM ledger_private ORDER BY field")).all()
-    assert [(row.field, orjson.loads(row.text)) for row in rows] == [("email", "aino@example.org"), ("name", "Aino Ahonen")]
+    told = [("email", "aino@example.org"), ("name", "Aino Ahonen"), ("subject", "https://id.example|1")]
+    assert [(row.field, orjson.loads(row.text)) for row in rows] == told
     for row in rows:
         seal.open_commitment(body[row.field], bytes(row.salt), row.text)
 
@@ -177,6 +181,8 @@ TAMPERS: dict[str, tuple[str, type[IntegrityError], str]] = {
     "a row's body": ("UPDATE tunnels SET body = replace(body, '\"minutes\"\\:60', '\"minutes\"\\:61')", IntegrityError, "not what its entries"),
     "a row's state": ("UPDATE tunnels SET state = 'open'", IntegrityError, "not what its entries"),
     "what a row is found by": ("UPDATE tunnels SET deadline = '2999'", IntegrityError, "found by"),
+    "a text that is gone": ("DELETE FROM ledger_private WHERE field = 'name'", LedgerBrokenError, "record 0 .*no erasure accounts for"),
+    "a decision that is gone": ("DELETE FROM decisions WHERE id = (SELECT min(id) FROM decisions)", LedgerBrokenError, "1 decisions are gone"),
     "who a record names": ("INSERT INTO named VALUES ('usr_a000000000000000', 'role', 'steward')", IntegrityError, "found by"),
     "a row": ("DELETE FROM tunnels", IntegrityError, "has no row"),
     "a row from nowhere": ("INSERT INTO datasets (id, version, state, body, created, updated) VALUES ('dst_x000000000000000', 1, 'listed', '{}', '', '')", IntegrityError, "in no entry"),
@@ -222,12 +228,84 @@ def test_whoever_touches_it_is_shown(store: SqlStore, what: str) -> None:
 
 
 def test_a_lawful_erasure_breaks_nothing_else(store: SqlStore) -> None:
-    deeds.person(store, AINO.id)
+    deeds.person(store, AINO.id, name="Aino Ahonen")
     deeds.tunnel(store)
-    with store.database.write() as connection:
-        connection.execute(text("DELETE FROM ledger_private"))
+    store.ledger.checkpoint(note, AT)
+    entries = list(store.ledger.entries())
+    deeds.erase(store, AINO.id)
+    assert list(store.ledger.entries())[:-1] == entries
+    assert b"Ahonen" not in repr(deeds.everything(store)).encode()
     found = verify(store.database)
-    assert (found.entries, found.records, found.erased) == (2, 1, 1)
+    assert (found.entries, found.records, found.erased) == (3, 2, 1)
+    ring = keyrings.publish(Keyring().add(KEY.public, AT - timedelta(days=1)), AT, KEY)
+    for private in (False, True):
+        out = io.BytesIO()
+        store.ledger.bundle(out, sign=note, at=AT, key=KEY, keyrings=[ring], private=private)
+        assert offline.verify(out.getvalue(), [KEY.public]).size == 3
+
+
+def test_an_erasure_that_says_another_number_than_it_takes_takes_nothing(store: SqlStore) -> None:
+    deeds.person(store, AINO.id)
+    before = deeds.everything(store)
+    (held,) = beside.held(store.database, [AINO.id])
+    for wrong in (replace(held, texts=held.texts + 1), replace(held, decisions=0), replace(held, kinds=())):
+        with pytest.raises(StaleError, match="meanwhile"):
+            do(store, SAGA, AINO.id, Erased(wrong.kinds, wrong.texts, wrong.decisions, "GDPR Art. 17"))
+    assert deeds.everything(store) == before
+    deeds.erase(store, AINO.id)
+    assert verify(store.database).erased == 1
+
+
+def test_a_mandate_erases_nothing(store: SqlStore) -> None:
+    tunnel = deeds.tunnel(store)
+    with pytest.raises(RuleError, match="endings only"):
+        deeds.end(store, tunnel, Erased((), 0, 0, "GDPR Art. 17"))
+
+
+def test_what_stands_beside_an_entry_is_shown_with_its_commitment_and_after_an_erasure_with_who_and_when(store: SqlStore) -> None:
+    deeds.person(store, AINO.id, name="Aino Ahonen")
+    deeds.tunnel(store)
+    shown = beside.opened(store.database, 0, texts=True)
+    assert {one.field: (one.text, one.fits) for one in shown.texts if one.field != "subject"} == {
+        "name": ('"Aino Ahonen"', True),
+        "email": ('"aino@example.org"', True),
+    }
+    assert (shown.erased, shown.asked) == (None, True)
+    closed = beside.opened(store.database, 0, texts=False)
+    assert {(one.text, one.fits) for one in closed.texts} == {(None, True)}
+    assert beside.opened(store.database, 1, texts=True).texts == ()
+    deeds.erase(store, AINO.id, at=deeds.LATER)
+    gone = beside.opened(store.database, 0, texts=True)
+    assert {(one.text, one.fits) for one in gone.texts} == {(None, None)}
+    assert gone.erased is not None
+    assert (gone.erased["index"], gone.erased["by"]["id"], gone.erased["at"]) == (2, SAGA.id, "2026-03-01T09:05:00.000Z")
+    assert gone.asked is False
+    with pytest.raises(NotFoundError):
+        beside.opened(store.database, 3, texts=True)
+
+
+def test_a_text_that_does_not_open_its_commitment_is_shown_as_such(store: SqlStore) -> None:
+    deeds.person(store, AINO.id)
+    unguard(store)
+    with store.database.write() as connection:
+        if store.database.dialect == "postgresql":
+            connection.execute(text("SET session_replication_role = replica"))
+        connection.execute(text("UPDATE ledger_private SET text = '\"Eve\"' WHERE field = 'name'"))
+    fits = {one.field: one.fits for one in beside.opened(store.database, 0, texts=True).texts}
+    assert (fits["name"], fits["email"]) == (False, True)
+
+
+def test_the_history_of_a_record_is_what_it_was_made_of(store: SqlStore) -> None:
+    application = deeds.submitted(store, applications.Returned(SAGA.id, ("say which tables",)))
+    deeds.person(store, AINO.id)
+    told = list(beside.history(store.database, application))
+    assert [one.TYPE for one in told] == ["application.drafted", "application.submitted", "application.returned"]
+    assert nouns.replay(application, told) == store.peek([application])[application]
+    deeds.erase(store, application)
+    empty = list(beside.history(store.database, application))
+    assert [one.TYPE for one in empty][-1] == "record.erased"
+    assert nouns.replay(application, empty) == store.peek([application])[application]
+    assert list(beside.history(store.database, ids.new("app"))) == []
 
 
 GUARDED: dict[str, str] = {
@@ -289,8 +367,11 @@ def test_the_brokers_role_has_no_right_to_change_the_ledger_and_every_right_that
     store.ledger.checkpoint(note, AT)
     for claimed in store.outbox.claim(AT, most=9):
         store.outbox.done(claimed, AT)
+    store.end_session("s", AT, AT)
+    store.end_session("t", AT + LIFETIME, AT)
     store.notices.put("n", [AINO.id], "x", identifier, AT)
     store.notices.read(AINO.id, 1, AT)
+    deeds.erase(store, AINO.id)
     assert verify(store.database).records == 2
     store.close()
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 
+from broker.store.record import REPORTS_KEPT
 from broker.store.store import SqlStore
 from sulku import applications, ids, tunnels
 from sulku.errors import NotFoundError, RepeatedKeyError, StaleError
@@ -89,6 +91,49 @@ def test_a_ticket_is_not_used_up_by_an_entry_that_could_not_be_recorded(store: S
         unit.spend_ticket("digest", "nonce", AT)
         raise ZeroDivisionError
     assert spend(store, tunnel)
+
+
+def note(store: SqlStore, tunnel: str, run: str, number: int, at: datetime = AT) -> int:
+    with store.begin(cleared(store, deeds.WORKER, tunnel, at=at), at=at) as unit:
+        unit.lock([tunnel])
+        before = unit.note_reports(tunnel, run, number)
+        unit.record([Happened(tunnel, tunnels.CodeExecuted("1 + 1", "k"))] if number > before else [])
+        return before
+
+
+def test_a_gateways_reports_are_noted_by_tunnel_and_run_up_to_the_highest_number(store: SqlStore) -> None:
+    one, other = deeds.tunnel(store), deeds.tunnel(store)
+    assert [note(store, one, "run", number) for number in (3, 3, 2, 7, 1)] == [0, 3, 3, 3, 7]
+    assert (note(store, other, "run", 1), note(store, one, "another run", 1)) == (0, 0)
+    assert sorted(row[:3] for row in everything(store)["reported"]) == sorted([(one, "run", 7), (other, "run", 1), (one, "another run", 1)])
+
+
+def test_of_the_same_reports_at_once_one_is_fresh(store: SqlStore) -> None:
+    tunnel = deeds.tunnel(store)
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(lambda _: note(store, tunnel, "run", 1), range(4))) == [0, 1, 1, 1]
+
+
+def test_reports_that_could_not_be_recorded_are_not_noted(store: SqlStore) -> None:
+    tunnel = deeds.tunnel(store)
+    note(store, tunnel, "run", 3)
+    before = everything(store)
+    for run, number in (("run", 5), ("a new run", 1)):
+        with pytest.raises(ZeroDivisionError), store.begin(cleared(store, deeds.WORKER, tunnel), at=AT) as unit:
+            unit.lock([tunnel])
+            unit.note_reports(tunnel, run, number)
+            raise ZeroDivisionError
+    assert everything(store) == before
+    assert note(store, tunnel, "run", 5) == 3
+
+
+def test_what_a_gateway_reported_a_month_ago_is_not_kept_for_ever(store: SqlStore) -> None:
+    old, lately, new = deeds.tunnel(store), deeds.tunnel(store), deeds.tunnel(store)
+    note(store, old, "run", 1)
+    note(store, lately, "run", 1)
+    note(store, lately, "run", 2, AT + timedelta(days=20))
+    note(store, new, "run", 1, AT + REPORTS_KEPT + timedelta(seconds=1))
+    assert {row[0] for row in everything(store)["reported"]} == {lately, new}
 
 
 def test_an_effect_is_queued_once_by_its_name(store: SqlStore) -> None:

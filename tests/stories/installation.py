@@ -71,6 +71,8 @@ class Installation:
             **self.given,
         }
         (self.state / "settings.json").write_text(json.dumps(said, indent=1))
+        if any(str(value).startswith("https:") for name, value in self.given.items() if name.endswith("_address")):
+            self.manage("certificates", "init")
         self.manage("init", *(f"--person={':'.join(one)}" for one in PEOPLE))
         self.settings = settings_module.load(self.state)
         self.running = Running(self.settings, log=self.state / "log")

@@ -1,4 +1,4 @@
-"""The story comes true on one machine with nothing but files, and with the servers of production."""
+"""The story comes true on one machine with nothing but files, and with the servers of production and links by mutual TLS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.stories.installation import Installation
+from tests.stories.installation import Installation, free_port
 from tests.stories.story import Story
 
 
@@ -21,7 +21,8 @@ def given(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, 
 
     with postgres.running() as database, redis.running() as queue, opa.serving() as policy:
         database.sql("CREATE DATABASE story")
-        yield {"database": database.url("story"), "redis_url": queue, "policy_engine": "opa", "opa_url": policy, "effects": "celery"}
+        links = {f"{part}_address": f"https://127.0.0.1:{free_port()}" for part in ("broker", "gateway", "hub")}
+        yield {"database": database.url("story"), "redis_url": queue, "policy_engine": "opa", "opa_url": policy, "effects": "celery", **links}
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from broker.web.issuer import StandIn, create_issuer
 from sulku import records
 from sulku.codec import Plain
 from sulku.datasets import Catalogue, Edition, File, Sensitivity, Variable
-from sulku.people import Register, Role, service
+from sulku.people import Actor, Register, Role, service
 from sulku.ports import Ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +74,7 @@ class Rig:
     dataset: str = ""
     clients: list[httpx2.Client] = field(default_factory=list)
     tokens: dict[str, str] = field(default_factory=dict)
+    stand_ins: list[StandIn] = field(default_factory=list)  # whom the issuer lets in
 
     def client(self, **settings: Any) -> httpx2.Client:
         """Return a client that is closed with the rig."""
@@ -107,6 +108,11 @@ class Rig:
             self.tokens[who] = self.token(who)
         headers = {"Authorization": f"Bearer {self.tokens[who]}", **({"Sulku-Role": role} if role else {})}
         return self.client(base_url=self.url + "/api/v1", headers=headers)
+
+    def actor(self, who: str, role: Role | None = None) -> Actor:
+        """Return ``who`` as an actor, for flows that no server stands before."""
+        known = self.store.peek([self.ids[who]])[self.ids[who]]
+        return people.actor(known, role=role, mfa=True, signed_in=self.clock.now())
 
     def ledger(self, kind: str = "") -> list[dict[str, Plain]]:
         """Return the ledger's newest entries, of one type."""
@@ -184,12 +190,26 @@ def running(state: Path, database: Path, *pages: APIRouter, **settings: object) 
     stand_ins.append(StandIn("outi", "Outi Outo", "outi@elsewhere.example", "elsewhere"))
     app = create_app(ports, identity, made, pages)
     with served(create_issuer(made, lambda: stand_ins, clock), issuer_at), served(app, broker_at):
-        rig = Rig(url, issuer, ports, clock, made, identity, store)
+        rig = Rig(url, issuer, ports, clock, made, identity, store, stand_ins=stand_ins)
         _fill(rig)
         archive.checkpoint()
         yield rig
         for client in rig.clients:
             client.close()
+    relying.close()
+    store.close()
+
+
+@contextmanager
+def again(rig: Rig) -> Iterator[str]:
+    """Run another broker on what ``rig`` keeps, sharing nothing but the state folder, and give its address: a restart, or a second one."""
+    listening = listen()
+    url = f"http://broker.localhost:{listening.getsockname()[1]}"
+    store = SqlStore(f"sqlite:///{rig.settings.state / 'sulku.db'}", rig.settings.state / "spool-again")
+    relying = RelyingParty(rig.settings.issuer, rig.settings.client_id, audience=rig.settings.audience, clock=rig.clock)
+    identity = Identity(replace(rig.ports, store=store), relying, Sealer(b"k" * 32, rig.clock), rig.settings)
+    with served(create_app(identity.ports, identity, rig.settings), listening):
+        yield url
     relying.close()
     store.close()
 
@@ -201,7 +221,7 @@ def _fill(rig: Rig) -> None:
         command = Register(name, f"{who}@example.org", organisation, roles, expires=expires)
         receipt = people.register(rig.ports, setup, command)
         rig.ids[who] = next(one for one in receipt.facts if one.startswith("usr_"))
-    sanna = people.actor(rig.ports, "sanna@example.org", role=Role.STEWARD, mfa=True, signed_in=rig.clock.now())
+    sanna = rig.actor("sanna", Role.STEWARD)
     edition = Edition("2026-1", "0" * 64, (File("a.csv", 10, 2, "1" * 64),), (Variable("age", "integer"),), 2, "person")
     catalogue = Catalogue("flchain", "Light chains", "A study.", "The authority", Sensitivity.SPECIAL, "Research only.", edition)
     receipt = datasets.catalogue(rig.ports, sanna, catalogue)

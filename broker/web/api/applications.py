@@ -10,6 +10,7 @@ from broker.flows import applications
 from broker.web.api.asking import ApplicationId, By, Expected, Key, World, done, expect, made, many, one
 from broker.web.api.documents import Answers, Because, JudgeApplication, Listing, May, Recorded, ReturnPoints
 from sulku.applications import Application, State
+from sulku.rounds import AnswersChanged
 
 router = APIRouter(prefix="/applications", tags=["applications"])
 Changed = Recorded[Application]
@@ -33,6 +34,12 @@ def may(ports: World, by: By, application: ApplicationId) -> Response:
     """Return what you may do with it now, and the reasons against the rest."""
     applications.view(ports, by, application)
     return one(applications.may(ports, by, application))
+
+
+@router.get("/{application}/changes", response_model=AnswersChanged)
+def changes(ports: World, by: By, application: ApplicationId) -> Response:
+    """Return which answers changed since the round before, old beside new, and the points that were to correct."""
+    return one(applications.changes(ports, applications.view(ports, by, application)))
 
 
 @router.post("", status_code=201, response_model=Changed)

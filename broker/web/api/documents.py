@@ -8,13 +8,14 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from sulku import applications, people, releases
+from sulku import applications, datasets, people, releases
 from sulku.datasets import Sensitivity
 from sulku.ids import ALPHABET
 
 T = TypeVar("T")
 Text = Annotated[str, Field(max_length=4000)]
 Line = Annotated[str, Field(max_length=200)]
+Label = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(max_length=2000)]
 Points = Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=50)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -29,6 +30,7 @@ DatasetRef = Annotated[str, _of("dst")]
 PermitRef = Annotated[str, _of("per")]
 OutputRef = Annotated[str, _of("out")]
 DecisionRef = Annotated[str, _of("dec")]
+RecordRef = Annotated[str, _of("(usr|app|tun|rel)")]
 
 
 class Document(BaseModel):
@@ -116,6 +118,12 @@ class SignIn(BaseModel):
     audience: str
 
 
+class SignedOut(BaseModel):
+    """Who signed out."""
+
+    id: str
+
+
 class Halted(BaseModel):
     """The tunnels that were ended."""
 
@@ -198,7 +206,7 @@ class Because(Document):
 class Variable(Document):
     """One column."""
 
-    name: Line
+    name: Label
     kind: Literal["integer", "number", "text", "boolean", "date"]
     label: Line = ""
 
@@ -215,25 +223,25 @@ class DataFile(Document):
 class Edition(Document):
     """One immutable version of a dataset."""
 
-    version: Line
+    version: Annotated[str, Field(pattern=f"^{datasets.VERSION}$")]
     digest: Digest
-    files: Annotated[list[DataFile], Field(min_length=1, max_length=1000)]
-    variables: Annotated[list[Variable], Field(min_length=1, max_length=5000)]
+    files: Annotated[list[DataFile], Field(min_length=1, max_length=datasets.MAX_FILES)]
+    variables: Annotated[list[Variable], Field(min_length=1, max_length=datasets.MAX_VARIABLES)]
     persons: Annotated[int, Field(ge=0, lt=2**53)]
-    person_key: Line
+    person_key: Label
 
 
 class CatalogueDataset(Document):
     """Enter a dataset into the catalogue."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-    title: Line
+    name: Annotated[str, Field(pattern=f"^{datasets.NAME}$")]
+    title: Label
     description: Text
-    controller: Line
+    controller: Label
     sensitivity: Sensitivity
     terms: Text
     edition: Edition
-    controllers: list[PersonRef] = []
+    controllers: Annotated[list[PersonRef], Field(max_length=datasets.MAX_CONTROLLERS)] = []
     source: Line = ""
     dataset: Annotated[DatasetRef | None, Field(description="Under which its files were taken in (`sulku-broker take-in`).")] = None
 
@@ -321,6 +329,13 @@ class Checkpoint(Document):
     """A signed checkpoint that you kept."""
 
     checkpoint: Annotated[str, Field(max_length=20_000)]
+
+
+class Erase(Document):
+    """About which record to erase the private texts, and on which legal ground; the ground stays for ever and names nobody."""
+
+    record: RecordRef
+    ground: Annotated[str, Field(min_length=10, max_length=500)]
 
 
 class Replay(Document):

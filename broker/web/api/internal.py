@@ -35,7 +35,7 @@ class Desk(Protocol):
     """What the socket inside needs of the machine: the workspaces and where they are."""
 
     def start(self, tunnel: str) -> str:
-        """Bring the workspace of a requested tunnel up and return the path of its socket; returns when it answers."""
+        """Bring the workspace of a requested tunnel up and return its address; returns when it answers."""
 
     def stop(self, tunnel: str) -> None:
         """Destroy it; may be repeated."""
@@ -44,7 +44,7 @@ class Desk(Protocol):
         """Return whether it runs."""
 
     def address(self, tunnel: Tunnel) -> tuple[str, str]:
-        """Return the path of its socket and the token that it takes."""
+        """Return its address (the path of a unix socket, or ``http://IP:PORT``) and the token that it takes."""
 
 
 class Asked(BaseModel):
@@ -78,6 +78,8 @@ class Seen(Asked):
     at: str
     code: Annotated[str, Field(max_length=100)]
     detail: dict[str, str | int] = {}
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{22}$")]
+    number: Annotated[int, Field(ge=1, lt=2**53)]
 
 
 class Reports(Asked):
@@ -140,7 +142,7 @@ def open_tunnels(ports: World, desk: AtDesk) -> Response:
 
 
 def _reach(tunnel: Tunnel, title: str, desk: Desk) -> dict[str, Plain]:
-    socket, token = desk.address(tunnel)
+    address, token = desk.address(tunnel)
     return {
         "id": tunnel.id,
         "host": ids.label(tunnel.id),
@@ -149,7 +151,7 @@ def _reach(tunnel: Tunnel, title: str, desk: Desk) -> dict[str, Plain]:
         "permit": tunnel.permit,
         "permit_title": title,
         "deadline": stamp(tunnel.deadline) if tunnel.deadline else "",
-        "socket": socket,
+        "address": address,
         "token": token,
         "lab": "/lab",
     }
@@ -175,7 +177,7 @@ def lease(ports: World, asked: Lease) -> Response:
 
 @gate.post("/reports", status_code=204)
 def reports(ports: World, asked: Reports) -> None:
-    """Record what the gateway saw, tunnel by tunnel, in order."""
+    """Record what the gateway saw, tunnel by tunnel, in order; what it says again is recorded once."""
     by_tunnel: dict[str, list[Reported]] = {}
     for seen in asked.reports:
         by_tunnel.setdefault(seen.tunnel, []).append(_reported(seen))
@@ -185,10 +187,12 @@ def reports(ports: World, asked: Reports) -> None:
 
 def _reported(seen: Seen) -> Reported:
     if seen.kind == "executed":
-        return Reported("executed", str(seen.detail.get("kernel", ""))[:100], str(seen.detail.get("code", ""))[:MOST_CODE])
+        kernel, code = str(seen.detail.get("kernel", ""))[:100], str(seen.detail.get("code", ""))[:MOST_CODE]
+        return Reported("executed", kernel, code, seen.run, seen.number)
     count = seen.detail.get("count", 1)
     said = "; ".join(f"{name}: {value}" for name, value in sorted(seen.detail.items()) if name != "count")
-    return Reported(seen.kind, seen.code, f"{seen.at} {said}"[:2000], count if isinstance(count, int) and count > 0 else 1)
+    often = count if isinstance(count, int) and count > 0 else 1
+    return Reported(seen.kind, seen.code, f"{seen.at} {said}"[:2000], seen.run, seen.number, often)
 
 
 @gate.post("/outputs", status_code=201)
@@ -231,8 +235,9 @@ def submit(ports: World, asked: Submission) -> Response:
 
 @hub.post("/tunnels/{tunnel}/start")
 def start(desk: AtDesk, tunnel: TunnelId) -> Response:
-    """Bring the workspace up; answers once it does."""
-    return JSONResponse({"url": "http+unix://" + desk.start(tunnel).replace("/", "%2F")})
+    """Bring the workspace up; answers once it does, with its address as JupyterHub writes it."""
+    address = desk.start(tunnel)
+    return JSONResponse({"url": "http+unix://" + address.replace("/", "%2F") if address.startswith("/") else address})
 
 
 @hub.get("/tunnels/{tunnel}")

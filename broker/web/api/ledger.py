@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime
 
-from broker.flows import ledger
+from broker.flows import erasure, ledger
 from broker.web.api.asking import By, DatasetId, World, many, one
-from broker.web.api.documents import Checkpoint, Head, Inclusion, Line, Listing, Replay, Sizes
+from broker.web.api.documents import Checkpoint, Erase, Head, Inclusion, Line, Listing, Replay, Sizes
 from broker.web.api.outputs import binary
 from sulku import records
 from sulku.errors import InvalidInputError, SignatureError
 from sulku.ledger import checkpoint
-from sulku.records import Access, Found, Search, Verified
+from sulku.records import Access, Erasure, Found, Opened, Search, Verified
 
 ZIP = binary("application/zip")
 
@@ -56,6 +56,18 @@ def prove(ports: World, by: By, index: Annotated[int, Path(ge=0, lt=2**53)]) -> 
     proof = ledger.prove(ports, by, index)
     said: dict[str, Any] = {"index": proof.index, "size": proof.size, "checkpoint": proof.checkpoint.decode()}
     return one({**said, "entry": _text(proof.entry), "hashes": [_text(one) for one in proof.hashes]})
+
+
+@router.get("/entries/{index}/texts", response_model=Opened)
+def texts(ports: World, by: By, index: Annotated[int, Path(ge=0, lt=2**53)]) -> Response:
+    """Return the private texts beside an entry, each with whether its commitment checks; or who erased them, and when."""
+    return one(ledger.entry(ports, by, index, texts=True)[1])
+
+
+@router.post("/erasures", response_model=Erasure)
+def erase(ports: World, by: By, asked: Erase) -> Response:
+    """Erase the private texts about a record that is over. The entries stay; may be repeated, and then does nothing."""
+    return one(erasure.erase(ports, by, asked.record, asked.ground))
 
 
 def _text(data: bytes) -> str:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from broker.flows import notices, people
 from broker.web.api.asking import By, World, done, many, one
-from broker.web.api.documents import Listing, Me, Recorded, SetAbsence, SignIn
+from broker.web.api.documents import Listing, Me, Recorded, SetAbsence, SignedOut, SignIn
 from sulku.codec import plain
 from sulku.people import Person
 from sulku.records import Notice
@@ -21,6 +21,14 @@ def sign_in(request: Request) -> Response:
     """Say where a command line signs people in. Public."""
     settings = request.app.state.settings
     return one({"issuer": settings.issuer, "client_id": settings.cli_client_id, "audience": settings.audience})
+
+
+@router.post("/sign-out", response_model=SignedOut)
+def sign_out(request: Request, by: By) -> Response:
+    """End the token (or the session) that this request came with, here and for good; the issuer may know it longer."""
+    response = one({"id": by.id})
+    request.app.state.identity.sign_out(request, response)
+    return response
 
 
 @router.get("/me", response_model=Me)

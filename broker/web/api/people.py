@@ -40,6 +40,13 @@ def change_roles(ports: World, by: By, person: PersonId, asked: ChangeRoles, exp
     return done(people.change_roles(ports, by, person, tuple(asked.roles), asked.expires), person)
 
 
+@router.post("/{person}/unbind", response_model=Recorded[Person])
+def unbind(ports: World, by: By, person: PersonId, asked: Because, expected: Expected = None) -> Response:
+    """Release a person's sign-in, so that their next one is bound; what the old one opened counts no longer."""
+    expect(ports, person, expected)
+    return done(people.unbind(ports, by, person, asked.reason), person)
+
+
 @router.post("/{person}/leave", response_model=Recorded[Person])
 def leave(ports: World, by: By, person: PersonId, asked: Because, expected: Expected = None) -> Response:
     """End a person's account, and at once every live tunnel of theirs."""

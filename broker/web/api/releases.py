@@ -15,6 +15,7 @@ from sulku.codec import typed
 from sulku.people import Actor, Role
 from sulku.ports import Receipt
 from sulku.releases import Mark, Release, State, blind
+from sulku.rounds import FilesChanged
 
 router = APIRouter(prefix="/releases", tags=["releases"])
 Changed = Recorded[Release]
@@ -43,6 +44,12 @@ def may(ports: World, by: By, release: ReleaseId) -> Response:
     """Return what you may do with it now, and the reasons against the rest."""
     releases.view(ports, by, release)
     return one(releases.may(ports, by, release))
+
+
+@router.get("/{release}/changes", response_model=FilesChanged)
+def changes(ports: World, by: By, release: ReleaseId) -> Response:
+    """Return what became of each file since the round before: unchanged (the same digest), changed, new or gone."""
+    return one(releases.changes(ports, releases.view(ports, by, release)))
 
 
 @router.post("/{release}/judge", response_model=Changed)

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from broker.flows import applications, datasets, people
 from broker.web import views
-from broker.web.pages import applying, render, words
+from broker.web.pages import applying, differences, render, words
 from broker.web.pages.asks import Act, By, Form, World, history, key, same
 from broker.web.views import Step
 from sulku.applications import Application, State, Verdict
@@ -42,6 +42,7 @@ def _shown(ports: Ports, by: Actor, known: Application, given: dict[str, str] | 
     )
     if steward and by.id in {one.by for one in known.judgements}:
         against["application.judge"] = words.sentences(["judged-already"])
+    changes = applications.changes(ports, known)
     own = (Act("Withdraw", f"/applications/{known.id}/withdraw", "plain", against=against.get("application.withdraw", ())),)
     return views.ApplicationPage(
         application=known,
@@ -51,6 +52,9 @@ def _shown(ports: Ports, by: Actor, known: Application, given: dict[str, str] | 
         against=against,
         checks=_checks(known, names, every) if steward else (),
         acts=own if by.id == known.applicant and known.state is State.SUBMITTED else (),
+        since=changes.since,
+        asked=changes.points,
+        changed=differences.of_answers(changes.answers, names, every),
         history=history(ports, by, known),
         key=key(),
         given={"me": by.id, **(given or {})},

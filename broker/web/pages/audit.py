@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -167,9 +167,9 @@ def checkpoint(ports: World) -> Response:
 
 
 @router.get("/ledger/{index:int}")
-def entry(request: Request, ports: World, by: By, index: int) -> Response:
-    """Show one record, as stored, with its proof."""
-    return render.page(request, _entry(ports, by, index))
+def entry(request: Request, ports: World, by: By, index: int, texts: str = "") -> Response:
+    """Show one record, as stored, with its proof; with ``texts`` also what stands beside it, and that is recorded."""
+    return render.page(request, _entry(ports, by, index, texts=bool(texts)))
 
 
 @router.post("/ledger/{index:int}/replay")
@@ -178,19 +178,24 @@ def replay(request: Request, ports: World, by: By, index: int) -> Response:
     return render.page(request, _entry(ports, by, index, again=True))
 
 
-def _entry(ports: Ports, by: Actor, index: int, *, again: bool = False) -> oversight.Entry:
-    proof = ledger.prove(ports, by, index)
+def _entry(ports: Ports, by: Actor, index: int, *, again: bool = False, texts: bool = False) -> oversight.Entry:
+    proof, beside = ledger.entry(ports, by, index, texts=texts)
     stored: dict[str, Any] = json.loads(proof.entry)
     decision = str(stored["clearance"].get("decision", ""))
-    done = ledger.replay(ports, by, decision) if again and decision else None
-    head = ledger.head(ports)
+    done = ledger.replay(ports, by, decision) if again and beside.asked else None
+    head, names = ledger.head(ports), people.names(ports)
     return oversight.Entry(
-        sentence=sentences.sentence(stored, people.names(ports)),
+        sentence=sentences.sentence(stored, names),
         stored=json.dumps(stored, indent=2, ensure_ascii=False, sort_keys=True),
         leaf=tree.hash_leaf(proof.entry).hex(),
         proof=tuple(one.hex() for one in proof.hashes),
         size=proof.size,
         root=head["root"],
+        private=tuple(replace(one, text=None if one.text is None else _pretty(one.text)) for one in beside.texts),
+        opened=texts,
+        erased=sentences.sentence(beside.erased, names) if beside.erased else None,
+        ground=str(beside.erased["body"]["ground"]) if beside.erased else "",
+        asked_kept=beside.asked,
         decision=decision,
         asked=_pretty(done.asked) if done else "",
         answered=_pretty(done.answered) if done else "",
@@ -200,10 +205,12 @@ def _entry(ports: Ports, by: Actor, index: int, *, again: bool = False) -> overs
 
 
 def _pretty(text: str) -> str:
+    """Return JSON for people: a text as itself, all else with a line a field."""
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=True)
+        found = json.loads(text)
     except ValueError:
         return text
+    return found if isinstance(found, str) else json.dumps(found, indent=2, ensure_ascii=False, sort_keys=True)
 
 
 def _access(ports: Ports, by: Actor, dataset: str) -> tuple[oversight.AccessRow, ...]:

@@ -75,7 +75,12 @@ def _end(text: str, field: str) -> datetime | None:
         raise InvalidInputError("not a day", fields=[(field, "Give a day as year-month-day")]) from None
 
 
-def _one(ports: Ports, by: Actor, person: str) -> Person:
+def one(ports: Ports, by: Actor, person: str) -> Person:
+    """Return one entry of the directory.
+
+    Raises:
+        NotFoundError: There is none.
+    """
     found = next((one for one in people.listing(ports, by) if one.id == person), None)
     if found is None:
         raise NotFoundError(f"there is no person {person[:40]}")
@@ -85,12 +90,17 @@ def _one(ports: Ports, by: Actor, person: str) -> Person:
 @router.get("/people/{person}")
 def view(request: Request, ports: World, by: By, person: str) -> Response:
     """Show one entry."""
-    return render.page(request, _page(ports, by, _one(ports, by, person)))
+    return render.page(request, _page(ports, by, one(ports, by, person)))
 
 
 def _page(ports: Ports, by: Actor, known: Person, given: dict[str, Any] | None = None) -> oversight.PersonPage:
     gone = known.state is State.LEFT
-    acts = (Act("End this account", f"/people/{known.id}/leave", "bad"),) if by.role is Role.OPERATOR and not gone else ()
+    acts: tuple[Act, ...] = ()
+    if by.role is Role.OPERATOR and not gone:
+        release = (Act("Release the sign-in", f"/people/{known.id}/unbind", "plain"),) if known.subject and known.id != by.id else ()
+        acts = (*release, Act("End this account", f"/people/{known.id}/leave", "bad"))
+    elif by.role is Role.OPERATOR and known.name:
+        acts = (Act("Erase who they were", f"/people/{known.id}/erase", "bad"),)
     last = (known.expires - timedelta(days=1)).date().isoformat() if known.expires else ""
     shown = given or {"roles": tuple(role.value for role in known.roles), "expires": last}
     return oversight.PersonPage(known, CHOICES, key(), shown, acts, history(ports, by, known))
@@ -99,7 +109,7 @@ def _page(ports: Ports, by: Actor, known: Person, given: dict[str, Any] | None =
 @router.post("/people/{person}/roles")
 def change_roles(request: Request, ports: World, by: By, person: str, sent: Form) -> Response:
     """Set a person's roles anew."""
-    known = _one(ports, by, person)
+    known = one(ports, by, person)
     try:
         same(known, sent)
         require(sent.every("role"), "roles", "Choose at least one role, or end the account")
@@ -112,7 +122,7 @@ def change_roles(request: Request, ports: World, by: By, person: str, sent: Form
 @router.get("/people/{person}/leave")
 def leaving(request: Request, ports: World, by: By, person: str) -> Response:
     """Ask whether to end an account."""
-    return render.page(request, _leave(_one(ports, by, person)))
+    return render.page(request, _leave(one(ports, by, person)))
 
 
 def _leave(known: Person, given: dict[str, str] | None = None) -> views.Confirm:
@@ -133,12 +143,48 @@ def _leave(known: Person, given: dict[str, str] | None = None) -> views.Confirm:
 @router.post("/people/{person}/leave")
 def leave(request: Request, ports: World, by: By, person: str, sent: Form) -> Response:
     """End an account."""
-    known = _one(ports, by, person)
+    known = one(ports, by, person)
     try:
         same(known, sent)
         people.leave(ports, by, person, sent.reason())
     except InvalidInputError as error:
         return render.again(request, _leave(known, sent.all), error)
+    return render.to(f"/people/{person}")
+
+
+@router.get("/people/{person}/unbind")
+def unbinding(request: Request, ports: World, by: By, person: str) -> Response:
+    """Ask whether to release a sign-in."""
+    return render.page(request, _unbind(one(ports, by, person)))
+
+
+def _unbind(known: Person, given: dict[str, str] | None = None) -> views.Confirm:
+    return views.Confirm(
+        title=f"Release the sign-in of {known.name}?",
+        consequence=(
+            "Whoever is signed in as them is signed out at once, here and inside their tunnels.",
+            f"The next sign-in that proves {known.email} becomes theirs. Make sure that this address is theirs today.",
+        ),
+        button="Release the sign-in",
+        action=f"/people/{known.id}/unbind",
+        back=f"/people/{known.id}",
+        reason="Why?",
+        reason_hint="For example: the university gave them a new account on 30 November; they showed their passport.",
+        version=known.version,
+        given=given or {},
+        command=f"sulku people unbind {known.id} --reason …",
+    )
+
+
+@router.post("/people/{person}/unbind")
+def unbind(request: Request, ports: World, by: By, person: str, sent: Form) -> Response:
+    """Release a sign-in."""
+    known = one(ports, by, person)
+    try:
+        same(known, sent)
+        people.unbind(ports, by, person, sent.reason())
+    except InvalidInputError as error:
+        return render.again(request, _unbind(known, sent.all), error)
     return render.to(f"/people/{person}")
 
 

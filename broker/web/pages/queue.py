@@ -46,6 +46,7 @@ def queue(request: Request, ports: World, by: By) -> Response:
         organisations=tuple(sorted({case.organisation for case in listed})),
         query=urlencode(asked),
         notices=applying.told(notices.listing(ports, by)),
+        late=2 * request.app.state.settings.remind_days,
     )
     return render.page(request, view)
 

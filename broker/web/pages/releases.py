@@ -43,6 +43,7 @@ def _desk(request: Request, ports: Ports, by: Actor, known: Release, given: dict
         against={action: words.sentences(codes) for action, codes in releases.may(ports, by, known.id).items()},
         mine=by.id in {review.by for review in known.reviews},
         earlier=earlier,
+        changes=releases.changes(ports, known),
         reasons=tuple(words.CHANGE_REASONS.items()),
         key=key(),
         given=given or {},

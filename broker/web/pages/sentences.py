@@ -45,6 +45,7 @@ TITLES: Final = {
     "tunnel.closing": "Ended: no entry from here on",
     "tunnel.ended": "Destroyed; nothing is left running or mounted",
     "release.submitted": "Submitted for review",
+    "release.compared": "Its files were compared with each other",
     "release.reviewed": "A reviewer gave their verdict",
     "release.review-retracted": "A reviewer took their verdict back",
     "release.returned": "Returned with points",
@@ -58,7 +59,14 @@ TITLES: Final = {
     "person.registered": "Registered",
     "person.roles-changed": "Roles changed",
     "person.left": "Left",
+    "person.sign-in-bound": "Signed in for the first time",
+    "person.sign-in-unbound": "The sign-in was released",
     "record.seen": "Read",
+    "record.erased": "Its texts were erased",
+    "application.reminder": "Reminder: an application waits for you",
+    "application.second-reminder": "Second reminder: an application still waits for you",
+    "release.reminder": "Reminder: a release waits for you",
+    "release.second-reminder": "Second reminder: a release still waits for you",
 }
 
 

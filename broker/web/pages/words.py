@@ -94,6 +94,8 @@ DID: Final = {
     "person.roles-changed": "changed the roles of",
     "person.absence-set": "set an absence for",
     "person.left": "ended the account of",
+    "person.sign-in-bound": "bound the first sign-in of",
+    "person.sign-in-unbound": "released the sign-in of",
     "dataset.catalogued": "catalogued",
     "dataset.revised": "added a version to",
     "dataset.withdrawn": "withdrew",
@@ -129,6 +131,7 @@ DID: Final = {
     "output.released": "released",
     "release.submitted": "submitted for release",
     "release.item-rebuilt": "finished a check in",
+    "release.compared": "compared the files of",
     "release.reviewed": "gave a verdict on",
     "release.review-retracted": "took back a verdict on",
     "release.returned": "returned, with points,",
@@ -138,6 +141,7 @@ DID: Final = {
     "release.withdrawn": "withdrew",
     "refusal.recorded": "was refused at",
     "record.seen": "read",
+    "record.erased": "erased the texts about",
 }
 
 # rules of the lifecycles, which stand beside the reasons of policy (policies/data/reasons.json): what is the matter, who can act
@@ -146,6 +150,7 @@ RULES: Final = {
     "auditor-alone": ("An auditor holds no other role.", "Use two accounts, or drop a role."),
     "auditor-must-expire": ("An auditor's account needs an end date.", "Give a date in the future."),
     "blocked": ("A file has a finding that forbids release.", "The researcher can correct it and submit it again."),
+    "bound-elsewhere": ("This person signs in with another account.", "An operator can release that sign-in."),
     "consolidating": ("Both verdicts are in and open to both reviewers.", "Say it in the consolidation instead."),
     "dissent": ("A reviewer asks for changes.", "Return it with what to change; nobody is outvoted."),
     "illegal-move": ("This step is not open at this point.", "Look at its state: it has moved on, or is not there yet."),
@@ -153,7 +158,10 @@ RULES: Final = {
     "no-quorum": ("Two independent verdicts are needed.", "Another data steward has to give theirs."),
     "no-verdict": ("You have given no verdict in this round.", "There is nothing to take back."),
     "not-a-reviewer": ("Only those who reviewed a release consolidate it.", "Its reviewers can act."),
+    "not-bound": ("No sign-in is bound to this person.", "Their next one is bound by itself."),
+    "not-erasable": ("It holds nothing that is erased by itself.", "Name a person, an application, a tunnel or a release."),
     "not-inspected": ("The automatic checks are still running.", "Wait a few seconds and read the page again."),
+    "not-over": ("It is under way, or something that rests on it is.", "Wait until it is closed for good, or close it first."),
     "own-delegate": ("Nobody stands in for themselves.", "Name another person."),
     "person-left": ("This person has left.", "Register them anew if they came back."),
     "reason-needed": ("A reason is needed.", "Write at least 10 characters; the people it concerns will read it."),
@@ -170,6 +178,7 @@ REASONS: Final = _reasons()
 
 PROBLEMS: Final = {
     "sign-in-required": "Sign in to continue",
+    "bound-elsewhere": "This is not the account that you use here",
     "denied": "This was refused",
     "not-found": "Page not found",
     "illegal-move": "That step is not open now",

@@ -14,7 +14,8 @@ class SulkuError(Exception):
     Attributes:
         code: Stable, kebab-case, unique in the tree.
         status: The HTTP status that the API and the pages answer with.
-        exit: The exit status of the command line: 2 usage, 3 refused, 4 not found, 5 conflict, 6 unavailable, 7 integrity.
+        exit: The exit status of the command line: 2 usage, 3 refused, 4 not found, 5 conflict, 6 unavailable, 7 integrity,
+            8 a permit's status cannot be told, 9 the status list is too old.
         fix: What the reader can do next, one sentence; ``remedy()`` may say it more exactly.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sulku.errors.asked import InvalidInputError
-from sulku.errors.base import FaultError
+from sulku.errors.base import FaultError, RefusalError
 from sulku.errors.system import IntegrityError
 
 
@@ -35,6 +35,24 @@ class UnknownKeyError(SignatureError):
 
     code = "unknown-key"
     fix = "Compare the fingerprint with the one you were given on paper, and name the key with --key."
+
+
+class StatusUnknownError(RefusalError):
+    """A permit's signature and dates hold, and nothing at hand says whether it was suspended, revoked or superseded since."""
+
+    code = "permit-status-unknown"
+    status = 409
+    exit = 8
+    fix = "Fetch the list with `sulku permits status --to FILE`, and check again with --status FILE."
+
+
+class StatusListStaleError(RefusalError):
+    """A status list is past its day, so that it says nothing of a permit that was not over by then."""
+
+    code = "status-list-stale"
+    status = 409
+    exit = 9
+    fix = "Fetch a new list with `sulku permits status --to FILE`, and check again with --status FILE."
 
 
 class ProofError(IntegrityError):

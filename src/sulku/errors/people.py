@@ -16,6 +16,16 @@ class SignInRequiredError(RefusalError):
     fix = "Sign in and try again; nothing you wrote is lost."
 
 
+class BoundElsewhereError(SignInRequiredError):
+    """A sign-in that brings somebody's e-mail address, and is not the one that they first signed in with."""
+
+    code = "bound-elsewhere"
+    fix = (
+        "Sign in with the account that you used here before; if your organisation gave you a new one,"
+        " ask an operator to release the old sign-in."
+    )
+
+
 class DeniedError(RefusalError):
     """Policy said no; ``reasons`` are the codes that this reader may see."""
 

@@ -10,17 +10,18 @@ import typer
 from sulku.errors import InvalidInputError
 from sulku_client.frame import Here, State, Why, Yes, command, group
 from sulku_client.papers import document
+from sulku_client.show import Column
 
 app = group("applications", "Requests for access: drafted, sent, decided by two.")
 Application = Annotated[str, typer.Argument(metavar="APPLICATION", help="app_…")]
 Points = Annotated[list[str], typer.Option("--point", help="One thing to correct; may be repeated.")]
 COLUMNS = (
-    ("Reference", "id"),
-    ("State", "state"),
-    ("Title", "form.title"),
-    ("Applicant", "applicant"),
-    ("Round", "round"),
-    ("Submitted", "submitted_at"),
+    Column("Reference", "id"),
+    Column("State", "state"),
+    Column("Title", "form.title", prose=True),
+    Column("Applicant", "applicant"),
+    Column("Round", "round", spare=True),
+    Column("Submitted", "submitted_at", spare=True),
 )
 
 
@@ -32,9 +33,10 @@ def listing(here: Here, state: State = None) -> None:
 
 @command(app, "show")
 def view(here: Here, application: Application) -> None:
-    """Show one application, and what you may do with it now."""
-    record = here.api.get(f"/applications/{application}")
-    here.one({**record, "may": here.api.get(f"/applications/{application}/may")})
+    """Show one application, what changed since its last round, and what you may do with it now."""
+    record, changes = here.api.get(f"/applications/{application}"), here.api.get(f"/applications/{application}/changes")
+    known = {"changes": changes} if changes["since"] or here.json else {}
+    here.one({**record, **known, "may": here.api.get(f"/applications/{application}/may")})
 
 
 @command(app, "draft")

@@ -9,17 +9,18 @@ import typer
 
 from sulku_client.frame import Here, Why, Yes, command, group
 from sulku_client.papers import document
+from sulku_client.show import Column
 
 app = group("datasets", "What can be applied for.")
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="dst_…")]
 From = Annotated[Path, typer.Option("--from", metavar="FILE", help="A JSON document; see the API's reference.")]
 COLUMNS = (
-    ("Reference", "id"),
-    ("Name", "name"),
-    ("Title", "title"),
-    ("Controller", "controller"),
-    ("Sensitivity", "sensitivity"),
-    ("State", "state"),
+    Column("Reference", "id"),
+    Column("Name", "name"),
+    Column("Title", "title", prose=True),
+    Column("Controller", "controller", prose=True, spare=True),
+    Column("Sensitivity", "sensitivity"),
+    Column("State", "state"),
 )
 
 

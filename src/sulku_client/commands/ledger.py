@@ -11,21 +11,35 @@ import typer
 
 from sulku.errors import LedgerBrokenError
 from sulku_client import show, verify
-from sulku_client.frame import Here, command, group
+from sulku_client.frame import Here, Yes, command, group
 from sulku_client.papers import Keys, To, read, write
+from sulku_client.show import Column
 
 app = group("ledger", "Everything that happened, append-only and provable.")
 COLUMNS = (
-    ("#", "index"),
-    ("When", "at"),
-    ("What", "type"),
-    ("Record", "id"),
-    ("By", "by.id"),
-    ("Role", "by.role"),
-    ("Decision", "clearance.decision"),
+    Column("#", "index"),
+    Column("When", "at"),
+    Column("What", "type"),
+    Column("Record", "id"),
+    Column("By", "by.id"),
+    Column("Role", "by.role", spare=True),
+    Column("Decision", "clearance.decision"),
 )
-ACCESS = (("Person", "person"), ("Edition", "edition"), ("Permit", "permit"), ("Tunnel", "tunnel"), ("Since", "since"), ("Until", "until"))
-CHECKS = (("Check", "name"), ("Done", "done"), ("Of", "total"), ("Found", "detail"))
+ACCESS = (
+    Column("Person", "person"),
+    Column("Edition", "edition"),
+    Column("Permit", "permit"),
+    Column("Tunnel", "tunnel"),
+    Column("Since", "since"),
+    Column("Until", "until"),
+)
+TEXTS = (Column("Field", "field"), Column("Commitment", "checks", prose=True), Column("Text", "text", prose=True))
+CHECKS = (
+    Column("Check", "name"),
+    Column("Done", "done"),
+    Column("Of", "total"),
+    Column("Found", "detail", prose=True),
+)
 Known = Annotated[list[Path] | None, typer.Option("--known", metavar="FILE", help="A checkpoint that you kept; may be repeated.")]
 
 
@@ -157,3 +171,37 @@ def replay(here: Here, decision: Annotated[str, typer.Argument(metavar="DECISION
 def access(here: Here, dataset: Annotated[str, typer.Argument(metavar="DATASET", help="dst_…")]) -> None:
     """List who had which version of a dataset, and when."""
     here.list(here.api.get(f"/ledger/access/{dataset}"), ACCESS)
+
+
+@command(app, "texts")
+def texts(here: Here, index: Annotated[int, typer.Argument(metavar="INDEX", min=0)]) -> None:
+    """Open the private texts beside an entry, and check each against its commitment; that you looked is recorded."""
+    answer = here.api.get(f"/ledger/entries/{index}/texts")
+    if here.json:
+        show.as_json(answer)
+        return
+    gone = answer["erased"]
+    said = {True: "checks", False: "DOES NOT CHECK", None: "erased" if gone else "GONE, and no erasure says so"}
+    show.table([{**one, "checks": said[one["fits"]]} for one in answer["texts"]], TEXTS)
+    if gone:
+        show.line(f"Erased by {gone['by']['id']}, {show.text(gone['at'])} (record {gone['index']}). The tree still holds.")
+        show.line(f"Legal ground: {gone['body']['ground']}")
+
+
+@command(app, "erase")
+def erase(
+    here: Here,
+    record: Annotated[list[str], typer.Argument(metavar="RECORD...", help="usr_…, app_…, tun_… or rel_…")],
+    ground: Annotated[str, typer.Option("--ground", help="The legal ground. It stays for ever: name nobody.")],
+    *,
+    yes: Yes = False,
+) -> None:
+    """Erase the private texts about records that are over, as an operator. No entry goes; repeating it does nothing."""
+    here.sure(f"Erase the private texts about {', '.join(record)} for good?", yes=yes)
+    done = [here.api.post("/ledger/erasures", {"record": one, "ground": ground}) for one in record]
+    if here.json:
+        show.as_json({"items": done, "count": len(done)})
+        return
+    for one in done:
+        what = f"{one['texts']} texts and {one['decisions']} decisions erased" if one["entries"] else "nothing is left to erase"
+        here.did(one, f"{one['record']}: {what}.")

@@ -7,18 +7,19 @@ from typing import Annotated
 import typer
 
 from sulku_client.frame import Here, Why, Yes, command, group
+from sulku_client.show import Column
 
 app = group("people", "Who may act, and as what.")
 Person = Annotated[str, typer.Argument(metavar="PERSON", help="usr_…")]
 Roles = Annotated[list[str], typer.Option("--role", help="researcher, steward, auditor or operator; may be repeated.")]
 Expires = Annotated[str | None, typer.Option("--expires", metavar="TIME", help="When the account ends, as 2027-01-31T00:00:00Z.")]
 COLUMNS = (
-    ("Reference", "id"),
-    ("Name", "name"),
-    ("E-mail", "email"),
-    ("Organisation", "organisation"),
-    ("Roles", "roles"),
-    ("State", "state"),
+    Column("Reference", "id"),
+    Column("Name", "name", prose=True),
+    Column("E-mail", "email"),
+    Column("Organisation", "organisation", prose=True),
+    Column("Roles", "roles", prose=True),
+    Column("State", "state"),
 )
 
 
@@ -56,6 +57,13 @@ def leave(here: Here, person: Person, reason: Why, *, yes: Yes = False) -> None:
     """End a person's account, and at once every live tunnel of theirs."""
     here.sure(f"End the account of {person} and their live tunnels?", yes=yes)
     here.did(here.api.post(f"/people/{person}/leave", {"reason": reason}), f"The account of {person} has ended.")
+
+
+@command(app, "unbind")
+def unbind(here: Here, person: Person, reason: Why, *, yes: Yes = False) -> None:
+    """Release a person's sign-in, so that their next one is bound to them."""
+    here.sure(f"Release the sign-in of {person}, so that the next one that proves their address is theirs?", yes=yes)
+    here.did(here.api.post(f"/people/{person}/unbind", {"reason": reason}), f"The sign-in of {person} is released; their next one is bound.")
 
 
 @command(app, "absence")

@@ -11,19 +11,27 @@ from sulku.errors import InvalidInputError, UnsafeNameError
 from sulku_client import show, verify
 from sulku_client.frame import Here, State, Yes, command, group
 from sulku_client.papers import Keys, Rings, To, read, write
+from sulku_client.show import Column
 
 app = group("releases", "Results under review, and out.")
 outputs = group("outputs", "The files of a release.")
 Release = Annotated[str, typer.Argument(metavar="RELEASE", help="rel_…")]
 COLUMNS = (
-    ("Reference", "id"),
-    ("State", "state"),
-    ("Title", "title"),
-    ("Author", "author"),
-    ("Round", "round"),
-    ("Submitted", "submitted_at"),
+    Column("Reference", "id"),
+    Column("State", "state"),
+    Column("Title", "title", prose=True),
+    Column("Author", "author"),
+    Column("Round", "round", spare=True),
+    Column("Submitted", "submitted_at", spare=True),
 )
-FILES = (("Reference", "id"), ("Name", "name"), ("Kind", "kind"), ("State", "state"), ("Blocked", "blocked"), ("Findings", "findings"))
+FILES = (
+    Column("Reference", "id"),
+    Column("Name", "name"),
+    Column("Kind", "kind"),
+    Column("State", "state"),
+    Column("Blocked", "blocked"),
+    Column("Findings", "findings", prose=True),
+)
 
 
 @command(outputs, "list")
@@ -33,7 +41,7 @@ def files(here: Here, release: Release) -> None:
     if here.json:
         show.as_json(answer)
         return
-    found = [{**one, "findings": [finding.get("message", "") for finding in one["findings"]]} for one in answer["items"]]
+    found = [{**one, "findings": " ".join(finding.get("message", "") for finding in one["findings"])} for one in answer["items"]]
     show.table(found, FILES)
 
 
@@ -52,9 +60,10 @@ def listing(here: Here, state: State = None) -> None:
 
 @command(app, "show")
 def view(here: Here, release: Release) -> None:
-    """Show one release, and what you may do with it now."""
-    record = here.api.get(f"/releases/{release}")
-    here.one({**record, "may": here.api.get(f"/releases/{release}/may")})
+    """Show one release, what changed since its last round, and what you may do with it now."""
+    record, changes = here.api.get(f"/releases/{release}"), here.api.get(f"/releases/{release}/changes")
+    known = {"changes": changes} if changes["since"] or here.json else {}
+    here.one({**record, **known, "may": here.api.get(f"/releases/{release}/may")})
 
 
 @command(app, "judge")

@@ -9,8 +9,12 @@ from typing import Annotated
 
 import typer
 
+from sulku.errors import AnsweredNoError, ServerUnreachableError
 from sulku_client import config, login, show
 from sulku_client.frame import Here, command
+from sulku_client.show import Column
+
+NOTICES = (Column("When", "at"), Column("What", "what", prose=True), Column("About", "about"))
 
 
 def add(app: typer.Typer) -> None:
@@ -32,8 +36,17 @@ def add(app: typer.Typer) -> None:
 
     @command(app, "logout")
     def sign_out(here: Here) -> None:
-        """Forget the sign-in at this broker."""
-        config.keep(here.server, None)
+        """End the sign-in at this broker, and forget it."""
+        try:
+            if config.kept(here.server).token:
+                here.api.post("/sign-out")
+        except ServerUnreachableError:
+            raise ServerUnreachableError(f"forgotten here, but {here.server} does not answer: the token is good until it ends") from None
+        except AnsweredNoError as error:
+            if error.status != 401:  # then it had ended already
+                raise
+        finally:
+            config.keep(here.server, None)
         here.did({"server": here.server}, f"Signed out of {here.server}.")
 
     @command(app, "whoami")
@@ -54,7 +67,7 @@ def add(app: typer.Typer) -> None:
     @command(app, "notices")
     def notices(here: Here) -> None:
         """List what you were told."""
-        here.list(here.api.get("/notices"), (("When", "at"), ("What", "what"), ("About", "about")))
+        here.list(here.api.get("/notices"), NOTICES)
 
 
 def _show_address(address: str) -> None:

@@ -10,16 +10,17 @@ import typer
 from sulku.errors import RuleError
 from sulku_client import show
 from sulku_client.frame import Here, State, Why, Yes, command, group
+from sulku_client.show import Column
 
 app = group("tunnels", "Isolated workspaces with a deadline.")
 Tunnel = Annotated[str, typer.Argument(metavar="TUNNEL", help="tun_…")]
 COLUMNS = (
-    ("Reference", "id"),
-    ("State", "state"),
-    ("Permit", "permit"),
-    ("Person", "person"),
-    ("Deadline", "deadline"),
-    ("Bytes left", "budget"),
+    Column("Reference", "id"),
+    Column("State", "state"),
+    Column("Permit", "permit"),
+    Column("Person", "person"),
+    Column("Deadline", "deadline"),
+    Column("Bytes left", "budget"),
 )
 STEPS: Final = ("requested", "proved", "open")
 

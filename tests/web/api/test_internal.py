@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from broker.flows import people, tunnels
+from broker.flows import tunnels
 from broker.web.api.internal import create_internal_app
 from sulku.closure import ClosureReport
 from sulku.errors import IsolationUnavailableError
@@ -53,6 +53,7 @@ class Desk:
 class Inside:
     """The application on its socket, and a client for each service."""
 
+    path: Path
     desk: Desk
     gateway: httpx2.Client
     hub: httpx2.Client
@@ -77,12 +78,12 @@ def inside(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Insid
         client(TOKENS["hub"]) as hub,
         client("") as bare,
     ):
-        yield Inside(desk, gateway, hub, bare)
+        yield Inside(path, desk, gateway, hub, bare)
 
 
 @pytest.fixture(scope="module")
 def aino(rig: Rig) -> Actor:
-    return people.actor(rig.ports, "aino@example.org", role=Role.RESEARCHER, mfa=True, signed_in=rig.clock.now())
+    return rig.actor("aino", Role.RESEARCHER)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_a_person_cannot_ask_here_and_a_service_cannot_ask_there(inside: Inside,
 def test_the_record_holds_what_the_gateway_needs_of_open_tunnels(inside: Inside, open_tunnel: str, rig: Rig) -> None:
     found = {one["id"]: one for one in inside.gateway.get("/internal/gate/tunnels").json()["tunnels"]}
     one = found[open_tunnel]
-    assert set(one) == {"id", "host", "epoch", "person", "permit", "permit_title", "deadline", "socket", "token", "lab"}
+    assert set(one) == {"id", "host", "epoch", "person", "permit", "permit_title", "deadline", "address", "token", "lab"}
     assert one["host"] == "t-" + open_tunnel[4:]
     assert (one["epoch"], one["person"], one["lab"]) == (1, rig.ids["aino"], "/lab")
     assert one["deadline"].endswith("Z")
@@ -165,16 +166,11 @@ def test_a_budget_is_leased_in_slices_and_counts_down(inside: Inside, open_tunne
 
 
 def test_what_the_gateway_saw_is_in_the_ledger(inside: Inside, open_tunnel: str, rig: Rig) -> None:
-    at = "2026-11-22T10:00:00.000Z"
+    said = {"tunnel": open_tunnel, "at": "2026-11-22T10:00:00.000Z", "run": "r" * 22}
+    ran, tried = {"code": "1+1", "kernel": "k", "msg_id": "m"}, {"method": "GET", "path": "/files/a", "count": 3}
     reports = [
-        {"tunnel": open_tunnel, "kind": "executed", "at": at, "code": "executed", "detail": {"code": "1+1", "kernel": "k", "msg_id": "m"}},
-        {
-            "tunnel": open_tunnel,
-            "kind": "refused",
-            "at": at,
-            "code": "not-allowed",
-            "detail": {"method": "GET", "path": "/files/a", "count": 3},
-        },
+        {"kind": "executed", "code": "executed", "detail": ran, "number": 1, **said},
+        {"kind": "refused", "code": "not-allowed", "detail": tried, "number": 2, **said},
     ]
     assert inside.gateway.post("/internal/gate/reports", json={"reports": reports}).status_code == 204
     assert rig.ledger("tunnel.code-executed")[0]["id"] == open_tunnel

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx2
+import pytest
 
 from sulku.errors import StaleError
 from tests.web.rig import Rig
@@ -106,6 +107,50 @@ def test_what_is_wrong_with_a_form_is_said_field_by_field(rig: Rig) -> None:
         answer = rig.api("aino").post("/applications", json=wrong)
         assert code(answer) == (422, "invalid-input"), wrong
         assert answer.json()["fields"], wrong
+
+
+ENTRY: dict[str, Any] = {
+    "name": "falls", "title": "Falls", "description": "Who fell.", "controller": "The authority", "sensitivity": "special",
+    "terms": "Research only.",
+    "edition": {
+        "version": "1", "digest": "0" * 64, "persons": 2, "person_key": "person",
+        "files": [{"name": "a.csv", "size": 10, "rows": 2, "sha256": "1" * 64}],
+        "variables": [{"name": "person", "kind": "integer"}, {"name": "age", "kind": "integer"}],
+    },
+}  # fmt: skip
+
+
+def with_variable(**change: Any) -> dict[str, Any]:
+    edition = ENTRY["edition"]
+    return {**ENTRY, "edition": {**edition, "variables": [*edition["variables"], {"name": "sex", "kind": "text", **change}]}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "said"),
+    [
+        ({**ENTRY, "sensitivity": "specal"}, "sensitivity", "unknown-value"),
+        ({**ENTRY, "title": ""}, "title", "missing"),
+        ({**ENTRY, "title": "Fa\u202ells"}, "title", "unsafe-text"),
+        ({**ENTRY, "terms": 7}, "terms", "wrong-type"),
+        ({**ENTRY, "colour": "red"}, "colour", "unknown-field"),
+        ({name: value for name, value in ENTRY.items() if name != "name"}, "name", "missing"),
+        (with_variable(kind="float"), "edition.variables[2].kind", "unknown-value"),
+        (with_variable(name="age"), "edition.variables[2].name", "duplicate"),
+        (with_variable(name="x" * 201), "edition.variables[2].name", "too-long"),
+        (with_variable(label="a\x00"), "edition.variables[2].label", "unsafe-text"),
+    ],
+)
+def test_a_catalogue_entry_that_could_not_be_read_back_is_refused_with_a_code_for_its_field(
+    rig: Rig, wrong: dict[str, Any], field: str, said: str
+) -> None:
+    steward = rig.api("sanna")
+    assert steward.get("/me").status_code == 200  # her first request may leave something in the ledger
+    size = rig.ports.archive.head()[0]
+    answer = steward.post("/datasets", json=wrong, headers={"Sulku-Role": "steward"})
+    assert code(answer) == (422, "invalid-input")
+    assert [(one["field"], one["problem"].partition(":")[0]) for one in answer.json()["fields"]] == [(field, said)]
+    assert rig.ports.archive.head()[0] == size
+    assert [one["name"] for one in steward.get("/datasets").json()["items"]] == ["flchain"]
 
 
 def test_may_agrees_with_what_happens(rig: Rig) -> None:

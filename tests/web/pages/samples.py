@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from broker.flows.permits import Listed
 from broker.web import oversight as o
 from broker.web import views as v
-from broker.web.pages import words
-from sulku import ids
+from broker.web.pages import differences, words
+from sulku import ids, rounds
 from sulku.applications import Application, Judgement, State, Verdict
 from sulku.codec import plain
 from sulku.datasets import Dataset, Edition, File, Sensitivity, Variable
@@ -19,8 +19,10 @@ from sulku.forms import Form, Wanted
 from sulku.outputs import Output
 from sulku.outputs import State as OutputState
 from sulku.people import Person, Role
+from sulku.people import State as Gone
 from sulku.permits import SCHEMA, Document, Grant, Limits, Permit
 from sulku.permits import State as PermitState
+from sulku.records import Beside
 from sulku.releases import Item, Mark, Reason, Release, Review
 from sulku.releases import State as ReleaseState
 from sulku.releases import Verdict as ReleaseVerdict
@@ -197,6 +199,7 @@ REFUSED = replace(
     kind="refusal.recorded",
     refused=True,
 )
+ERASED = replace(SENTENCE, index=57, who="Otto Oja", role="operator", did="erased the texts about", what=f"person {AINO}", noun=AINO, kind="record.erased")
 CASE = o.Case(
     f"/releases/{REL}", REL, "release", WAITING.title, "Aino Korhonen", WAITING.organisation, "submitted", NOW, 16, "1 of 2 verdicts", "You"
 )
@@ -210,6 +213,18 @@ OPEN_TO_ALL: dict[str, tuple[str, ...]] = {
     for verb in verbs
 }
 CLOSED = dict.fromkeys(OPEN_TO_ALL, ("You share a research group with somebody in it. Leave it to another steward.",))
+EARLIER = replace(FORM, purpose=FORM.purpose.replace("over 50", "of all ages"), people=(), ends="2028-11-21", datasets=(Wanted(DST, "2026.1", ("person", "age", "sex", "kappa", "death")),))
+CHANGED = differences.of_answers(rounds.answers(EARLIER, FORM), NAMES, {DST: DATASET})
+FIRST = rounds.FilesChanged()
+SECOND = rounds.FilesChanged(
+    1,
+    ("Merge Kemi with Tornio.", "Say who stands behind each point."),
+    (Reason.SMALL_COUNT,),
+    rounds.files(
+        (Item(OUT1, "table1.csv", "1b" * 32), Item(OUT3, "notes-old.txt", "5d" * 32), Item(OUT2, "all-of-the-coefficients-by-age-and-sex.csv", "2c" * 32)),
+        (Item(OUT1, "table1.csv", "7e" * 32), Item(OUT2, "survival.png", "3a" * 32), Item(OUT3, "notes.txt", "5d" * 32)),
+    ),
+)
 REASONS = tuple(words.CHANGE_REASONS.items())
 KEY = ids.new("dec")
 SETS = {DST: DATASET}
@@ -240,7 +255,7 @@ PAGES: dict[str, tuple[str, v.View]] = {
     "check": ("researcher", v.CheckAnswers(DRAFT, NAMES, SETS, KEY, (("basis", "Legal basis: give at least 3 characters"),))),
     "sent": ("researcher", v.Sent(SENT)),
     "application": ("researcher", v.ApplicationPage(JUDGED, NAMES, SETS, False, {}, acts=ACTS[1:2], history=HISTORY)),
-    "application-steward": ("steward", v.ApplicationPage(JUDGED, NAMES, SETS, True, OPEN_TO_ALL, (v.Step("Everybody is in the directory", "done"), v.Step("Every dataset is available", "failed", "flchain is withdrawn")), changed=frozenset({"purpose"}), history=HISTORY, key=KEY, given={"me": MARIA}, errors=(("verdict", "Choose a verdict"),))),
+    "application-steward": ("steward", v.ApplicationPage(JUDGED, NAMES, SETS, True, OPEN_TO_ALL, (v.Step("Everybody is in the directory", "done"), v.Step("Every dataset is available", "failed", "flchain is withdrawn")), since=1, asked=BACK.points, changed=CHANGED, history=HISTORY, key=KEY, given={"me": MARIA}, errors=(("verdict", "Choose a verdict"),))),
     "application-conflict": ("steward", v.ApplicationPage(SENT, NAMES, SETS, True, CLOSED, history=HISTORY)),
     "permit": ("steward", v.PermitPage(PERMIT, NAMES, (v.Act("Open a tunnel", f"/permits/{PER}/open"), v.Act("Suspend", f"/permits/{PER}/suspend", "plain"), v.Act("Revoke", f"/permits/{PER}/revoke", "bad")), (OPEN,), (WAITING,), HISTORY)),
     "permit-suspended": ("researcher", v.PermitPage(replace(PERMIT, state=PermitState.SUSPENDED, reason="Ethics approval is being renewed."), NAMES, ())),
@@ -251,10 +266,10 @@ PAGES: dict[str, tuple[str, v.View]] = {
     "release": ("researcher", v.ReleasePage(WAITING, NAMES, FILES, (v.Act("Withdraw", "", "plain"),), HISTORY)),
     "release-returned": ("researcher", v.ReleasePage(RETURNED, NAMES, FILES, ())),
     "release-out": ("researcher", v.ReleasePage(RELEASED, NAMES, FILES, (), HISTORY)),
-    "review": ("steward", v.ReviewPage(WAITING, NAMES, FILES, OPEN_TO_ALL, False, (RELEASED,), REASONS, KEY, history=HISTORY, errors=((f"verdict-{OUT2}", "Give a verdict on survival.png"),))),
-    "review-mine": ("steward", v.ReviewPage(replace(WAITING, reviews=BOTH.reviews[:1]), NAMES, FILES, OPEN_TO_ALL, True, (), REASONS, KEY)),
-    "review-both": ("steward", v.ReviewPage(BOTH, NAMES, FILES, OPEN_TO_ALL, True, (), REASONS, KEY)),
-    "review-conflict": ("steward", v.ReviewPage(WAITING, NAMES, FILES, CLOSED, False, (), REASONS, KEY)),
+    "review": ("steward", v.ReviewPage(replace(WAITING, round=2), NAMES, FILES, OPEN_TO_ALL, False, (RELEASED,), SECOND, REASONS, KEY, history=HISTORY, errors=((f"verdict-{OUT2}", "Give a verdict on survival.png"),))),
+    "review-mine": ("steward", v.ReviewPage(replace(WAITING, reviews=BOTH.reviews[:1]), NAMES, FILES, OPEN_TO_ALL, True, (), FIRST, REASONS, KEY)),
+    "review-both": ("steward", v.ReviewPage(BOTH, NAMES, FILES, OPEN_TO_ALL, True, (), FIRST, REASONS, KEY)),
+    "review-conflict": ("steward", v.ReviewPage(WAITING, NAMES, FILES, CLOSED, False, (), FIRST, REASONS, KEY)),
     "queue": ("steward", o.Queue((v.Link("Needs you", "/queue", True, 2), v.Link("Waiting for others", "/queue?show=waiting", False, 1), v.Link("Done", "/queue?show=done", False, 14)), "needs", (CASE, replace(CASE, kind="application", id=APP, days=1)), {"kind": "", "organisation": "", "text": ""}, ("University of Tampere",), "show=needs", HISTORY[:1])),
     "queue-empty": ("steward", o.Queue((), "needs", (), {"kind": "", "organisation": "", "text": ""}, (), "")),
     "permits": ("steward", o.Permits((PERMIT,))),
@@ -263,11 +278,15 @@ PAGES: dict[str, tuple[str, v.View]] = {
     "audit": ("auditor", o.Audit(48211, SHA, "sulku.example/ledger\n48211\nn2zk…\n\n— sulku.example/ledger AAAA", 48100, "Everything that you saw then is still there, unchanged.", REPORT)),
     "audit-broken": ("auditor", o.Audit(48211, SHA, "", report=replace(REPORT, failed="record 117 (rel_…): the hash does not fit"))),
     "timeline": ("auditor", o.Timeline((SENTENCE, REFUSED), dict.fromkeys(("person", "noun", "action", "dataset", "outcome", "since", "until"), ""), NAMES, (DATASET,), ("application", "permit"), "outcome=refused", 2, "", "/ledger?before=40")),
-    "entry": ("auditor", o.Entry(SENTENCE, '{\n  "v": 1\n}', SHA, (SHA, SHA), 48211, SHA, (("marks", "two of three may leave"),), "dec_" + "1" * 16, "{}", '{"allow":true}', '{"allow":true}', True)),
+    "entry": ("auditor", o.Entry(SENTENCE, '{\n  "v": 1\n}', SHA, (SHA, SHA), 48211, SHA, (Beside("marks", "two of three may leave", True), Beside("comment", "x" * 400, False)), True, decision="dec_" + "1" * 16, asked="{}", answered='{"allow":true}', again='{"allow":true}', replayed=True)),
+    "entry-closed": ("auditor", o.Entry(SENTENCE, "{}", SHA, (SHA,), 48211, SHA, (Beside("marks", None, True),), asked_kept=True, decision="dec_" + "1" * 16)),
+    "entry-erased": ("auditor", o.Entry(SENTENCE, "{}", SHA, (SHA,), 48211, SHA, (Beside("name", None, None), Beside("email", None, None)), erased=ERASED, ground="GDPR Art. 17(1)(a), request 2026/41", asked_kept=False, decision="dec_" + "1" * 16)),
+    "entry-lost": ("auditor", o.Entry(SENTENCE, "{}", SHA, (SHA,), 48211, SHA, (Beside("name", None, None),))),
     "access": ("auditor", o.Access((DATASET,), DATASET, (o.AccessRow(AINO, "2026.1", PER, TUN, NOW, None),), NAMES)),
     "why": ("researcher", o.Why("dec_" + "1" * 16, "tunnel.open", NOW, (("not-on-permit", words.sentences(["not-on-permit"])[0]),), SHA)),
     "people": ("operator", o.People((STEWARD, replace(STEWARD, id=AINO, name="Aino Korhonen", expires=NOW)))),
     "person": ("operator", o.PersonPage(STEWARD, tuple(words.ROLES.items())[:4], KEY, {"roles": ("steward",)}, (v.Act("End this account", "/people/x/leave", "bad"),), HISTORY)),
+    "person-erased": ("operator", o.PersonPage(replace(STEWARD, name="", email="", state=Gone.LEFT), tuple(words.ROLES.items())[:4], KEY, history=HISTORY)),
     "person-new": ("operator", o.PersonPage(None, tuple(words.ROLES.items())[:4], KEY, errors=(("email", "Give an e-mail address"), ("roles", "Choose at least one role")))),
     "system": ("operator", o.System((("Ledger", True, "48,211 records"), ("Policy engine", False, "does not answer")), (("Mode", "demo"),))),
 }  # fmt: skip

@@ -371,6 +371,23 @@ def test_an_operator_registers_and_ends_accounts_and_sees_no_data(site: Rig, per
     assert page.get("/ledger").status == 403
 
 
+def test_an_operator_releases_a_sign_in(site: Rig) -> None:
+    site.signed_in("risto")
+    page = person(site, "otto").get(f"/people/{site.ids['risto']}")
+    assert "bound to their account" in page.text
+    page.follow("Release the sign-in")
+    assert "The next sign-in that proves risto@example.org becomes theirs" in page.text
+    assert page.press("Release the sign-in", {"reason": "no"}).status == 422
+    page.press("Release the sign-in", {"reason": "The university gave him a new account."})
+    assert "the next one is bound" in page.text
+    assert "The sign-in was released" in page.text
+    assert "Release the sign-in" not in page.text
+    person(site, "risto")
+    assert "Signed in for the first time" in page.get(f"/people/{site.ids['risto']}").text
+    assert "Release the sign-in" not in page.get(f"/people/{site.ids['otto']}").text
+    assert "Release the sign-in" not in person(site, "sami").get(f"/people/{site.ids['risto']}").text
+
+
 def test_a_steward_says_when_they_are_away(site: Rig) -> None:
     page = person(site, "sami").get("/absence")
     assert page.press("Save absence", {"until": ""}).status == 422

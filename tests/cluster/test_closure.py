@@ -1,0 +1,71 @@
+"""Where the network's rules are not kept, no tunnel opens and its report says why; where they come to be broken, the patrol sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sulku.errors import NotProvedClosedError, SandboxError, TunnelEndedError
+from sulku.manifests import namespace_of
+from sulku.plan import EndRecord
+from tests.cluster.bench import Bench, soon
+
+
+@contextmanager
+def _without_controller(bench: Bench) -> Iterator[None]:
+    bench.cluster.kill("netpol")
+    try:
+        yield
+    finally:
+        bench.cluster.start("netpol")
+
+
+@pytest.mark.alone
+def test_without_a_policy_controller_no_tunnel_opens_and_the_report_says_why(bench: Bench) -> None:
+    """The API server takes every policy and nobody keeps it: only a probe can tell."""
+    plan = bench.plan()
+    with _without_controller(bench):
+        report = bench.tunnels.start(plan)
+    assert not report.closed
+    open_ways = {one.way for one in report.attempts if not one.closed}
+    assert {"canary-tcp", "canary-udp", "api-service", "dns-udp"} <= open_ways
+    assert any(one.strangers for one in report.controls)
+    assert any("canary-tcp: open" in one for one in report.problems)
+    record = bench.tunnels.status(plan.tunnel)
+    assert isinstance(record, EndRecord)
+    assert record.cause == "closure-failed"
+    with pytest.raises((TunnelEndedError, NotProvedClosedError, SandboxError)):
+        bench.tunnels.release(plan.tunnel, bench.volumes)
+    assert soon(lambda: not bench.left_behind(plan.tunnel), 30)
+
+
+def test_with_it_a_tunnel_opens(bench: Bench) -> None:
+    assert bench.opened()
+
+
+def test_a_dead_canary_proves_nothing(bench: Bench) -> None:
+    targets = tuple((name, kind, "198.18.0.99" if name.startswith("canary") else host, port) for name, kind, host, port in bench.targets())
+    hands = bench.hands(targets=targets)
+    hands._around = type(hands._around)(targets, type(bench.canary)(bench.canary.host, 9, bench.canary.key))
+    plan = bench.plan()
+    with pytest.raises(SandboxError):
+        hands.start(plan)
+
+
+def test_a_policy_that_is_removed_is_seen_by_the_next_patrol(bench: Bench) -> None:
+    plan = bench.opened()
+    assert bench.tunnels.patrol(plan.tunnel).closed
+    bench.cluster.kubectl("delete", "networkpolicy", "closed", "-n", namespace_of(plan.tunnel))
+    assert soon(lambda: not bench.tunnels.patrol(plan.tunnel).closed, 30)
+
+
+def test_a_neighbour_who_may_be_reached_counts_as_open(bench: Bench) -> None:
+    """One more target than the fixed ones is as good as they are."""
+    plan = bench.plan()
+    here = json.dumps(bench.canary.host)
+    report = bench.hands(targets=(*bench.targets(), ("self", "tcp", "127.0.0.1", 8889))).start(plan)
+    assert not report.closed, here
+    assert any(problem.startswith("self: open") for problem in report.problems)

@@ -1,0 +1,1 @@
+"""Links between our own parts by TCP: real sockets, real processes, certificates of every wrong kind."""
