@@ -27,7 +27,7 @@ from sulku.errors import ConfigurationError, SulkuError
 from sulku.soundness import Finding, Verdict, finding, safe
 
 QUIET: Final = 5.0  # seconds after which it is said that something still goes on
-WIDTH: Final = 160  # of a table that nobody's terminal bounds
+WIDTH: Final = 140  # of a table that nobody's terminal bounds
 COLOURS: Final = {Verdict.OK: "green", Verdict.NO: "bold red", Verdict.UNKNOWN: "yellow"}
 
 
@@ -129,11 +129,16 @@ def ledger(settings: Settings) -> Finding:
 
 def show(findings: list[Finding], out: Console) -> None:
     """Print the table."""
-    table = Table("check", "what was tried", "", "what happened", "what to do", show_lines=True)
+    table = Table(show_lines=True)
+    table.add_column("check", no_wrap=True)
+    table.add_column("what was tried", max_width=40)
+    table.add_column("", no_wrap=True)
+    table.add_column("what happened, and what to do", overflow="fold")
     for one in findings:
         mark = "" if one.blocks or one.verdict is Verdict.OK else " *"
-        table.add_row(one.check, one.attack, f"[{COLOURS[one.verdict]}]{one.verdict}[/]{mark}", escape(one.found), escape(one.remedy))
-    out.print(table, width=None if out.is_terminal else WIDTH)
+        told = escape(one.found) + (f"\n[bold]{escape(one.remedy)}[/bold]" if one.remedy else "")
+        table.add_row(one.check, one.attack, f"[{COLOURS[one.verdict]}]{one.verdict}[/]{mark}", told)
+    out.print(table)
     if any(not one.blocks and one.verdict is not Verdict.OK for one in findings):
         out.print("* no tunnel rests on it here")
     blocking = [one.check for one in findings if one.blocks]
@@ -141,6 +146,12 @@ def show(findings: list[Finding], out: Console) -> None:
         out.print("A tunnel would be safe on this cluster.")
     else:
         out.print(f"A tunnel would [bold]not[/bold] be safe on this cluster: {', '.join(blocking) or 'not everything was tried'}.")
+
+
+def console() -> Console:
+    """Return where the table goes."""
+    made = Console()
+    return made if made.is_terminal else Console(width=WIDTH)
 
 
 def printed(findings: list[Finding]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -87,6 +88,7 @@ def worker(state: State = HERE) -> None:
 @app.command()
 def up(state: State = HERE) -> None:
     """Run every part on this machine: gateway, hub, broker and (in demo mode) the development sign-in."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it takes its parts with it, as Ctrl-C does
     with processes.Running(settings.load(state), log=state / "log") as running:
         running.wait_ready()
         out.print(f"serving at {running.settings.url} (Ctrl-C ends it)")
@@ -125,7 +127,7 @@ def _examine(found: settings.Settings, sample: dict[str, str], *, as_json: bool)
     if as_json:
         typer.echo(checkup.printed(findings))
     else:
-        checkup.show(findings, Console())
+        checkup.show(findings, checkup.console())
     raise typer.Exit(0 if safe(findings) else 6)
 
 

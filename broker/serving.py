@@ -136,6 +136,7 @@ def inner_server(app: ASGIApp, settings: Settings) -> tuple[uvicorn.Server, sock
     else:
         context = channels.listening(settings.certificates(BROKER), BROKER)
         listener = socket.create_server((address.host, address.port), family=socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits it; asyncio forgets, at 40 ms an answer
         config = uvicorn.Config(
             Linked(app, BROKER), log_level="warning", access_log=False, lifespan="off", http=Named,
             ssl_context_factory=lambda *_: context, proxy_headers=False,

@@ -134,8 +134,8 @@ class Rehearsal:
         for volume in spec["volumes"]:
             if volume["name"] == "home":
                 volume.pop("persistentVolumeClaim")
-                volume["emptyDir"] = {"sizeLimit": "16Mi"}
-        spec["volumes"].append({"name": "probe", "emptyDir": {"sizeLimit": "1Mi"}})
+                volume["emptyDir"] = {"medium": "Memory", "sizeLimit": "16Mi"}
+        spec["volumes"].append({"name": "probe", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
         both = {one["name"]: one for one in (*spec["initContainers"], *spec["containers"])}
         refuse = [KEPT, "/", *([f"/data/{self.sample['name']}"] if self.sample else [])]
         rest = {"sealed": True, "listen": [WORKSPACE_PORT, OTHER_PORT], "datagrams": [OTHER_PORT], "refuse": refuse, **told}

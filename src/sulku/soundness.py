@@ -30,14 +30,12 @@ class Check:
         name: Stable, for scripts.
         attack: What is tried.
         remedy: What to do when it is not ok.
-        needed: Without it no tunnel is safe.
         certain: Not to know counts as a no.
     """
 
     name: str
     attack: str
     remedy: str
-    needed: bool = True
     certain: bool = True
 
 
@@ -93,6 +91,7 @@ class Finding:
 
     Attributes:
         found: For an operator, one line.
+        remedy: What to do; empty where nothing is wrong, and where ``found`` says what would tell.
         blocks: No tunnel is safe while it is so.
     """
 
@@ -112,7 +111,7 @@ def finding(name: str, verdict: Verdict, found: str, *, needed: bool = True) -> 
     """Return what came of the check ``name``; ``needed`` says whether this site's tunnels rely on it."""
     check = CHECKS[name]
     bad = verdict is Verdict.NO or (verdict is Verdict.UNKNOWN and check.certain)
-    return Finding(name, check.attack, verdict, found, "" if verdict is Verdict.OK else check.remedy, check.needed and needed and bad)
+    return Finding(name, check.attack, verdict, found, check.remedy if bad else "", needed and bad)
 
 
 def safe(findings: Collection[Finding]) -> bool:

@@ -177,7 +177,8 @@ def _write(line: _Line, cells: Sequence[Text]) -> None:
 
 def _room() -> int:
     """Return how many cells a line may have; without end where no terminal shows it, so that programs get a line a record."""
-    return OUT.width if OUT.is_terminal or "COLUMNS" in os.environ else 1_000_000
+    said = os.environ.get("COLUMNS", "")  # first: a terminal that calls itself dumb is taken for 80 wide, whatever it says
+    return int(said) if said.isdigit() else OUT.width if OUT.is_terminal else 1_000_000
 
 
 def record(value: Mapping[str, Any]) -> None:
