@@ -140,3 +140,11 @@ def test_the_rules_can_fail(tmp_path: Path) -> None:
     bad.write_text("import time\ntime.time()\nsession.commit()\nClearance(1)\nraise HTTPException(404)\nsecrets.token_hex()\n")
     found = [name for name, _ in calls(tree(bad))]
     assert found == ["time.time", "session.commit", "Clearance", "HTTPException", "secrets.token_hex"]
+
+
+def test_every_break_of_the_story_finds_what_it_breaks() -> None:
+    """`make test-broken` takes minutes; that its changes still fit the code is seen here."""
+    from tests.stories.broken import BREAKS
+
+    assert {one.step for one in BREAKS} == {1, 2, 3, 4, 5, 6, 7}
+    assert [one.file for one in BREAKS if (ROOT / one.file).read_text().count(one.old) != 1] == []

@@ -24,7 +24,7 @@ class Break:
 
 
 BREAKS = (
-    Break(1, "persons are miscounted", "broker/adapters/vault.py", "tuple(variables), len(persons), person_key)", "tuple(variables), 1, person_key)"),
+    Break(1, "persons are miscounted", "broker/adapters/vault.py", "len(persons), person_key)", "1, person_key)"),
     Break(2, "one steward is enough", "src/sulku/applications.py", "QUORUM: Final = 2", "QUORUM: Final = 1"),
     Break(3, "anybody enters any tunnel", "policies/tunnel.rego", 'cleared contains "not-yours" if actor.scope == "all"', 'cleared contains "not-yours" if true'),
     Break(4, "attempts are not recorded", "broker/web/api/internal.py", "        tunnels.report(ports, tunnel, seen_there)", "        del seen_there"),
