@@ -38,7 +38,7 @@ class JupyterHub:
         answer = self._call("POST", f"/users/{user}/servers/{server}", body=body, ok={201, 202, 400})
         if answer.status_code == 400 and not self._server(user, server):
             raise HubUnavailableError(f"the hub refused: {answer.json().get('message', '')[:300]}")
-        last = self._follow(f"/users/{user}/servers/{server}/progress")
+        last = self._follow(user, server)
         if not last.get("ready"):
             raise HubUnavailableError(f"the hub could not start the workspace: {str(last.get('message', 'no reason given'))[:300]}")
 
@@ -59,20 +59,35 @@ class JupyterHub:
         """Let go of the connections."""
         self._http.close()
 
-    def _follow(self, path: str) -> dict[str, object]:
-        """Return the hub's last word on a spawn. It tells at once; asking again and again would slow what we wait for."""
+    def _follow(self, user: str, server: str) -> dict[str, object]:
+        """Return the hub's last word on a spawn. It tells at once; asking again and again would slow what we wait for.
+
+        While it clears up after a spawn that failed the hub calls the server "not starting" and has the reason only then.
+        """
+        settled = False
+        while True:
+            status, last = self._told(f"/users/{user}/servers/{server}/progress")
+            if status == 200:
+                return last
+            if status != 400 or settled:
+                raise HubUnavailableError(f"the hub could not start the workspace: it answered {status} to how it goes")
+            settled = not self._server(user, server).get("pending")
+            time.sleep(POLL)
+
+    def _told(self, path: str) -> tuple[int, dict[str, object]]:
+        """Return the status, and the event that ended the hub's account of a spawn."""
         deadline = time.monotonic() + TIMEOUT
         try:
             with self._http.stream("GET", path) as answer:
                 for line in answer.iter_lines():  # an empty one every few seconds, while nothing happens
                     said = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
                     if said.get("ready") or said.get("failed"):
-                        return said
+                        return answer.status_code, said
                     if time.monotonic() > deadline:
                         raise HubUnavailableError(f"the workspace was not ready after {TIMEOUT:.0f} seconds")
+                return answer.status_code, {}
         except (httpx2.HTTPError, ValueError) as error:
             raise HubUnavailableError(f"the hub does not answer: {error}") from None
-        return {}
 
     def _server(self, user: str, server: str) -> dict[str, object]:
         answer = self._call("GET", f"/users/{user}/servers/{server}", ok={200, 404})

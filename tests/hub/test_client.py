@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -95,5 +96,45 @@ def test_a_hub_that_goes_away_meanwhile_has_started_nothing(tmp_path: Path, word
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "hub.sock"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with closing(JupyterHub(Address(str(tmp_path / "hub.sock")), "token")) as client, pytest.raises(HubUnavailableError, match="does not answer"):
+            client.start(Tunnel(id=ids.new("tun"), person=ids.new("usr")))
+        server.shutdown()
+
+
+class ClearingUp(BaseHTTPRequestHandler):
+    """A hub whose spawn has failed: it says so only after ``rounds`` answers that nothing is starting."""
+
+    rounds = 0
+    pending: str | None = "stop"
+
+    def do_POST(self) -> None:
+        self.answer(201, b"")
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("/progress"):
+            self.answer(200, json.dumps({"pending": self.pending}).encode())
+        elif type(self).rounds > 0:
+            type(self).rounds -= 1
+            self.answer(400, b'{"status": 400, "message": "it is not starting..."}')
+        else:
+            self.answer(200, b'data: {"progress": 100, "failed": true, "message": "Spawn failed: permit-not-live"}\n\n')
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    log_message = Breaking.log_message
+    address_string = Breaking.address_string
+
+
+@pytest.mark.parametrize(
+    ("rounds", "pending", "words"), [(0, None, "permit-not-live"), (3, "stop", "permit-not-live"), (1, None, "permit-not-live"), (99, None, "answered 400")]
+)
+def test_the_reason_is_waited_for_while_the_hub_clears_up(tmp_path: Path, rounds: int, pending: str | None, words: str) -> None:
+    handler = type("Handler", (ClearingUp,), {"rounds": rounds, "pending": pending})
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "hub.sock"), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with closing(JupyterHub(Address(str(tmp_path / "hub.sock")), "token")) as client, pytest.raises(HubUnavailableError, match=words):
             client.start(Tunnel(id=ids.new("tun"), person=ids.new("usr")))
         server.shutdown()
