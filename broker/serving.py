@@ -13,8 +13,12 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from broker.adapters import guards
 from broker.adapters.clock import SystemClock
+from broker.adapters.kubernetes import Cluster
+from broker.adapters.kubernetes_api import Api
 from broker.adapters.oidc import RelyingParty
+from broker.desks import desk, furnish, hands
 from broker.settings import Settings, secret
 from broker.store import migrate
 from broker.store.store import SqlStore
@@ -27,6 +31,7 @@ from broker.web.neighbours import Linked, Named
 from broker.wiring import Wired, database_url, publish, redis_url, wire
 from broker.worker.celery_app import Relay, make_app
 from broker.worker.handlers import Neighbours, Watch, handlers
+from broker.worker.keeper import Keeper
 from broker.worker.loop import Worker
 from broker.worker.reminders import remind
 from sulku.crypto import channels
@@ -46,7 +51,9 @@ def serve(settings: Settings) -> None:
     wired = wire(settings)
     migrate.require_current(wired.store.database)
     publish(wired)
-    wired.sandbox.require_isolation()  # refuse to run where nobody can be isolated; before any thread, as it forks
+    local = settings.workspaces == "sandbox"
+    if local:
+        wired.sandbox.require_isolation()  # refuse to run where nobody can be isolated; before any thread, as it forks
     relying = RelyingParty(
         settings.issuer,
         settings.client_id,
@@ -57,13 +64,13 @@ def serve(settings: Settings) -> None:
     identity = Identity(wired.ports, relying, Sealer.from_file(settings.session_key, wired.ports.clock), settings)
     checks = (
         Check("database", wired.archive.head),
-        Check("isolation", wired.sandbox.require_isolation),
+        *([Check("isolation", wired.sandbox.require_isolation)] if local else []),
         Check("gateway", wired.gate.health),
     )
     people = create_app(
         wired.ports, identity, settings, pages.routers(), problem_page=pages.problem_page, static=pages.STATIC, checks=checks
     )
-    inner = create_internal_app(wired.ports, wired.tokens, wired)
+    inner = create_internal_app(wired.ports, wired.tokens, desk(wired))
     inside, listener = inner_server(inner, settings)
     threading.Thread(target=inside.run, kwargs={"sockets": [listener]}, name="inner", daemon=True).start()
     clock = _start_worker(wired)
@@ -79,22 +86,38 @@ def _start_worker(wired: Wired) -> Worker:
     after = timedelta(days=wired.settings.remind_days)
     watch = Watch(wired.ports, world, wired.archive.checkpoint, lambda: remind(wired.ports, wired.store.notices, after))
     embedded = wired.settings.effects == "embedded"
+    if wired.cluster is not None:
+        watch.keep = keeper(wired, wired.cluster, world).tick
     worker = Worker(wired.store.outbox, handlers(wired.ports, world) if embedded else {}, wired.ports.clock, watch.tick, effects=embedded)
     worker.start()
     return worker
 
 
+def keeper(wired: Wired, cluster: Cluster, world: Neighbours) -> Keeper:
+    """Return what looks after the tunnels of a cluster."""
+    folder, api = wired.settings.guards, Api.connect(str(wired.settings.kubeconfig or ""))
+    expected = guards.installed(folder) if folder else ()
+    look = (lambda: guards.look(api, expected)) if folder else None
+    return Keeper(wired.ports, world, cluster, wired.store.places.drop, every=wired.settings.patrol_seconds, look=look)
+
+
 def neighbours(wired: Wired) -> Neighbours:
     """Return what effects reach."""
-    return Neighbours(wired.hub, wired.gate, wired.sandbox, wired.inspector, wired.profiles, wired.tell, wired.wipe_homes)
+    cluster = wired.cluster
+    raised = (lambda tunnel: furnish(wired, cluster, tunnel)) if cluster else lambda _: None
+    return Neighbours(wired.hub, wired.gate, hands(wired), wired.inspector, wired.profiles, wired.tell, wired.wipe_homes, raised)
 
 
 def serve_worker(settings: Settings) -> None:
     """Run the effects by Celery, with the relay that feeds it, until told to stop."""
     wired = wire(settings, WORKER)
-    app = make_app(redis_url(settings), wired.store.outbox, handlers(wired.ports, neighbours(wired)), wired.ports.clock)
+    world = neighbours(wired)
+    app = make_app(redis_url(settings), wired.store.outbox, handlers(wired.ports, world), wired.ports.clock)
     relay = Relay(app, wired.store.outbox, wired.ports.clock)
     threading.Thread(target=relay.run, name="relay", daemon=True).start()
+    if wired.cluster is not None:  # the clock that has hands is where the hands are
+        watch = Watch(wired.ports, world, lambda: None, lambda: None, keeper(wired, wired.cluster, world).tick)
+        Worker(wired.store.outbox, {}, wired.ports.clock, watch.tick, effects=False).start()
     app.worker_main(["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING", "--without-gossip", "--without-mingle"])
 
 

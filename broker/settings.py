@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sulku import links
 from sulku.crypto.channels import Files, require_private
 from sulku.errors import ConfigurationError
-from sulku.links import Address
+from sulku.links import BROKER, WORKER, Address
 from sulku.manifests import Place
 
 PREFIX: Final = "SULKU_"
@@ -74,9 +74,17 @@ class Settings(BaseSettings):
     workspace: Path = Field(Path("~/.cache/sulku/workspace"), description="Environment that workspaces run (JupyterLab, pandas and so on).")
     image: Path = Field(Path("hub/images/python"), description="Folder of the programs that run inside a workspace.")
 
+    workspaces: Literal["sandbox", "kubernetes"] = Field("sandbox", description="Where tunnels run: in a `sandbox` on this machine, or on `kubernetes`.")
     kubeconfig: Path | None = Field(None, description="How the cluster is reached; unset, by the account of the pod that this runs in.")
     namespace: str = Field("sulku", description="Namespace of our own parts on the cluster.")
     place: Place | None = Field(None, description="Tunnels on Kubernetes, a JSON object: `image`, `runtime_class`, `gateway`, `datasets`, `homes` and more.")
+    canary: str = Field("", description="Where the canary listens, `host:port`; a name is looked up each time, and the port after it tells what came.")
+    canary_key_file: Path | None = Field(None, description="File with the key of the canary's sealed line.")
+    targets: tuple[tuple[str, Literal["tcp", "udp", "icmp"], str, int], ...] = Field(
+        (), description="What tunnels must not reach beside what is known already: `[[name, kind, host, port], …]`; a known name is replaced."
+    )
+    patrol_seconds: int = Field(30, ge=5, le=600, description="Seconds between two rounds of a running tunnel's probe.")
+    guards: Path | None = Field(None, description="Folder with the guards as the chart installed them; unset, nobody watches them.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -88,6 +96,10 @@ class Settings(BaseSettings):
             _require_link(name, getattr(self, name))
         if urlsplit(self.url).netloc == urlsplit(self.preview_url).netloc:
             raise ValueError("preview_url must be another origin than url")
+        if self.workspaces == "kubernetes":
+            wanting = [name for name in ("place", "canary", "canary_key_file", "gateway_address") if not getattr(self, name)]
+            if wanting:
+                raise ValueError(f"tunnels on Kubernetes need {', '.join(wanting)}")
         return self
 
     @property
@@ -108,6 +120,11 @@ class Settings(BaseSettings):
     def tunnel_url(self, label: str) -> str:
         """Return the origin of the tunnel with host label ``label`` (``t-…``)."""
         return f"{self.gate_scheme}://{label}.{self.gate_domain}"
+
+    @property
+    def opens_tunnels(self) -> str:
+        """The part that starts and ends workspaces: the broker on one machine, and on a cluster whoever does the effects."""
+        return WORKER if self.workspaces == "kubernetes" and self.effects == "celery" else BROKER
 
     @property
     def session_key(self) -> Path:

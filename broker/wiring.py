@@ -6,6 +6,7 @@ import hmac
 import json
 import ssl
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,20 +19,23 @@ from broker.adapters.gate import GateControl
 from broker.adapters.hub import JupyterHub
 from broker.adapters.inspection import Inspector
 from broker.adapters.keys import FileKeys, secret, write
+from broker.adapters.kubernetes import Cluster
+from broker.adapters.kubernetes_api import Api
 from broker.adapters.policy_opa import OpaPolicy
 from broker.adapters.policy_regorus import RegorusPolicy
 from broker.adapters.sandbox import Sandbox
+from broker.adapters.surroundings import Around
 from broker.adapters.vault import FileVault
-from broker.flows import mounts, notices
+from broker.flows import notices
 from broker.settings import Mode, Settings
 from broker.settings import secret as read_secret
 from broker.store.archive import Archive
 from broker.store.store import SqlStore
-from sulku import ids
+from sulku import ids, mounts
 from sulku.crypto import channels, seal
 from sulku.links import BROKER
 from sulku.permits import Permit
-from sulku.plan import Alive, Limits, WorkspacePlan
+from sulku.plan import Limits, WorkspacePlan
 from sulku.ports import Policy, Ports
 from sulku.tunnels import Tunnel
 
@@ -40,7 +44,11 @@ SERVICES: Final = ("gateway", "hub", "control", "jupyterhub")  # bearer tokens b
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """One running broker, taken apart."""
+    """One running broker, taken apart.
+
+    Attributes:
+        cluster: Where tunnels run on Kubernetes and this part is the one that opens them.
+    """
 
     settings: Settings
     ports: Ports
@@ -48,6 +56,7 @@ class Wired:
     archive: Archive
     keys: FileKeys
     sandbox: Sandbox
+    cluster: Cluster | None
     vault: FileVault
     hub: JupyterHub
     gate: GateControl
@@ -74,26 +83,9 @@ class Wired:
             limits=replace(Limits(), home=paper.limits.home, memory=paper.limits.memory),
         )
 
-    def start(self, tunnel: str) -> str:
-        """Bring the workspace of a requested tunnel up and return the path of its socket; returns when it answers."""
-        return mounts.furnish(self.ports, self.sandbox, self.vault, self.plan(self.store.peek([tunnel])[tunnel]))
-
-    def stop(self, tunnel: str) -> None:
-        """Destroy the workspace of ``tunnel``; may be repeated."""
-        if self.sandbox.status(tunnel) is not None:
-            self.sandbox.stop(tunnel)
-
-    def running(self, tunnel: str) -> bool:
-        """Return whether the workspace of ``tunnel`` runs."""
-        return isinstance(self.sandbox.status(tunnel), Alive)
-
-    def address(self, tunnel: Tunnel) -> tuple[str, str]:
-        """Return the path of a workspace's socket and the token that it takes."""
-        return str(self.sandbox.socket_path(tunnel.id)), self.workspace_token(tunnel.id)
-
     def workspace_token(self, tunnel: str) -> str:
         """Return the token that the gateway shows to the workspace; derived, so that no row holds it."""
-        return hmac.new(self.workspace_secret.encode(), tunnel.encode(), "sha256").hexdigest()
+        return workspace_token(self.workspace_secret, tunnel)
 
     def wipe_homes(self, permit: str) -> None:
         """Destroy what was kept of everybody's work under ``permit``; may be repeated.
@@ -109,6 +101,11 @@ class Wired:
         people = [one.id for one in notices.recipients(self.ports, to, now)]
         version = self.store.peek([about])[about].version
         self.store.notices.put(f"{to}:{what}:{about}:{version}", people, what, about, now)
+
+
+def workspace_token(secret: str, tunnel: str) -> str:
+    """Return the token that a workspace takes: derived, so that no row holds it."""
+    return hmac.new(secret.encode(), tunnel.encode(), "sha256").hexdigest()
 
 
 def wire(settings: Settings, part: str = BROKER) -> Wired:
@@ -130,6 +127,9 @@ def wire(settings: Settings, part: str = BROKER) -> Wired:
     archive = Archive(store, keys, blobs, lambda: [path.read_bytes() for path in sorted(kept.parent.glob("*.json"))], clock.now)
     ports = Ports(clock, _policy(settings, rules), store, keys, blobs, archive)
     tokens = {name: secret(state / "secrets" / name, seal.token()) for name in SERVICES}
+    workspace_secret = secret(state / "secrets" / "workspace", seal.token())
+    gate = GateControl(settings.link("gateway"), tokens["control"], channel(settings, part, "gateway"))
+    vault = FileVault(state / "vault")
     disclosure = json.loads((settings.policies / "data" / "disclosure.json").read_text())
     return Wired(
         settings=settings,
@@ -138,13 +138,37 @@ def wire(settings: Settings, part: str = BROKER) -> Wired:
         archive=archive,
         keys=keys,
         sandbox=Sandbox(state, settings.workspace.expanduser(), settings.image, now=clock.now),
-        vault=FileVault(state / "vault"),
+        cluster=_cluster(settings, store, vault, gate, workspace_secret, clock) if settings.workspaces == "kubernetes" and part == settings.opens_tunnels else None,
+        vault=vault,
         hub=JupyterHub(settings.link("hub"), tokens["jupyterhub"], channel(settings, part, "hub")),
-        gate=GateControl(settings.link("gateway"), tokens["control"], channel(settings, part, "gateway")),
+        gate=gate,
         inspector=Inspector(),
         profiles=disclosure["profiles"],
         tokens=tokens,
-        workspace_secret=secret(state / "secrets" / "workspace", seal.token()),
+        workspace_secret=workspace_secret,
+    )
+
+
+def _cluster(settings: Settings, store: SqlStore, vault: FileVault, gate: GateControl, key: str, clock: SystemClock) -> Cluster:
+    """Return the cluster's tunnels, reached by way of the gateways alone."""
+    assert settings.place is not None  # the settings see to it
+    assert settings.canary_key_file is not None
+
+    def sources(plan: WorkspacePlan) -> dict[str, dict[str, str]]:
+        grants = mounts.plan(store.peek([plan.permit])[plan.permit].paper)
+        views = {grant.name: Path(vault.materialise(grant).source).name for grant in grants}
+        return {one.name: {"name": one.name, "dataset": one.dataset, "version": one.version, "view": views[one.name]} for one in grants}
+
+    return Cluster(
+        Api.connect(str(settings.kubeconfig or "")),
+        settings.place,
+        Around(settings.canary, read_secret(settings.canary_key_file), settings.targets),
+        home=settings.namespace,
+        secret=key,
+        token=lambda tunnel: workspace_token(key, tunnel),
+        now=clock.now,
+        reach=gate.reach,
+        sources=sources,
     )
 
 

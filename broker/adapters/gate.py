@@ -1,9 +1,12 @@
-"""The gateways' control, as the broker uses it: cut a tunnel's sockets at once, in every gateway that runs."""
+"""The gateways' control: cut a tunnel's sockets at once, in every gateway that runs, and reach a pod through one of them."""
 
 from __future__ import annotations
 
+import base64
+import errno
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +16,7 @@ from typing import Any
 import httpx2
 
 from broker.adapters.neighbours import client
-from sulku.errors import GateUnavailableError
+from sulku.errors import GateUnavailableError, InvalidInputError, NotAPodError, WorkspaceUnavailableError
 from sulku.links import Address
 
 PATIENCE = 2.0  # seconds
@@ -47,6 +50,7 @@ class GateControl:
         self._address, self._resolve = address, resolve
         self._token, self._channel = token, channel
         self._one = self._client(address) if address.path else None
+        self._answered = address  # by which gateway a pod was reached last: one that is away costs its patience once
 
     def cut(self, tunnel: str, reason: str) -> int:
         """Close every socket of ``tunnel`` and return how many there were.
@@ -70,6 +74,32 @@ class GateControl:
             raise failures[0]
         return answers[0]
 
+    def reach(self, host: str, port: int, line: bytes, seconds: float) -> bytes:
+        """Return the line that a pod answers to ``line``, through a gateway: the way of ``podline.Reach``.
+
+        A gateway that is away or busy is passed over. The line may then arrive twice; each is sealed to be taken once.
+
+        Raises:
+            OSError: The pod does not answer.
+            InvalidInputError: The line or its time is longer than a gateway carries.
+            NotAPodError: The gateways may not connect there.
+            GateUnavailableError: No gateway answers, or not in time.
+        """
+        where = str(Address(scheme="http", host=host, port=port))
+        asked = {"address": where, "line": base64.b64encode(line).decode(), "seconds": seconds}
+        until, wrong = time.monotonic() + seconds + PATIENCE, GateUnavailableError("no gateway has time")
+        places = [self._address] if self._address.path else self._resolve(self._address)
+        for place in sorted(places, key=lambda one: one != self._answered):
+            if (left := until - time.monotonic()) < 0:
+                break
+            with closing(client(place, self._channel, f"Bearer {self._token}", timeout=PATIENCE)) as http:
+                found = _reached(http, asked, httpx2.Timeout(left, connect=min(left, PATIENCE)))
+            if isinstance(found, bytes):
+                self._answered = place
+                return found
+            wrong = found
+        raise wrong
+
     def _ask(self, method: str, path: str, body: object = None) -> tuple[list[dict[str, Any]], list[GateUnavailableError]]:
         """Ask every gateway at once; return what they answered, and what went wrong."""
         if self._one is not None:
@@ -86,6 +116,24 @@ class GateControl:
     def _once(self, place: Address, method: str, path: str, body: object) -> dict[str, Any] | GateUnavailableError:
         with closing(self._client(place)) as http:
             return _tried(http, method, path, body)
+
+
+def _reached(http: httpx2.Client, asked: dict[str, Any], patience: httpx2.Timeout) -> bytes | GateUnavailableError:
+    """Return the pod's line, or that this gateway cannot be asked; raise what it says of the pod."""
+    try:
+        answer = http.post("/control/reach", json=asked, timeout=patience)
+        told = answer.json()
+        if answer.status_code == 200:
+            return base64.b64decode(told["line"], validate=True)
+        code, detail = told["code"], told["detail"]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+        return GateUnavailableError(f"the gateway does not answer: {error}")
+    for kind in (NotAPodError, InvalidInputError):
+        if code == kind.code:
+            raise kind(detail)
+    if code == WorkspaceUnavailableError.code:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, detail)
+    return GateUnavailableError(f"the gateway refuses: {code}: {detail}")
 
 
 def _tried(http: httpx2.Client, method: str, path: str, body: object) -> dict[str, Any] | GateUnavailableError:

@@ -13,6 +13,7 @@ from typing import Final
 from sulku.errors import HomeInUseError, SandboxError
 
 IMAGE: Final = "home.ext4"
+FILES: Final = "files"
 _TOOLS: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _LOOPS: Final = Path("/sys/block")
 _LETS_GO: Final = 5  # seconds that a tunnel which was killed a moment ago may still hold its home
@@ -76,6 +77,18 @@ def _make(image: Path, size: int, uid: int) -> None:
         raise SandboxError(f"the home cannot be made: {error}") from error
 
 
+def folder(home: Path, uid: int) -> Path:
+    """Return the folder that is the home itself, made on first use: where a cluster mounts it, and its storage keeps its size.
+
+    It lies in ``home`` beside our lock, so that nothing made inside can stand in the lock's place.
+    """
+    target = home / FILES
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        os.chown(target, uid, uid, follow_symlinks=False)
+    return target
+
+
 def attach(image: Path, target: str, uid: int) -> None:
     """Mount ``image`` at ``target`` in the caller's mount namespace; the folder ``researcher`` in it is the home.
 
@@ -116,12 +129,22 @@ def _destroyed(home: Path) -> bool:
                 if time.monotonic() >= until:
                     return False
                 time.sleep(0.02)
+            _unlocked(home)
             shutil.rmtree(home)
         finally:
             os.close(lock)
     except OSError:
         return False
     return True
+
+
+def _unlocked(folder: Path) -> None:
+    """Open every folder to its owner, from the outside in: people may have closed some to themselves."""
+    for here, names, _ in os.walk(folder):
+        for name in names:
+            inner = Path(here, name)
+            if not inner.is_symlink():
+                inner.chmod(0o700)
 
 
 def _free(lock: int, image: Path) -> bool:

@@ -33,6 +33,7 @@ MAX_ANSWER: Final = 48 * 2**20  # bytes; the kernel stops the reader there
 MAX_LINE: Final = 16 * 2**20  # bytes of JSON
 HELLO: Final = b"sulku-inspect 1\n"  # said by the reader once it has seen that it is isolated
 START: Final = "import sys, runpy; sys.path.insert(0, '/app'); runpy.run_path('/app/reader.py', run_name='__main__')"
+ALONE: Final = ("unshare", "--user", "--map-current-user", "--net")  # bubblewrap's own way raises the loopback, which gVisor cannot
 NOBODY: Final = "65534"
 MEDIA_TYPES: Final = {
     Media.TABLE: "text/csv; charset=utf-8",
@@ -199,7 +200,7 @@ class Inspector:
         if not limiter or not bwrap:
             raise InspectionUnavailableError(f"{'bubblewrap' if limiter else 'prlimit'} is not installed")
         limits = [f"--fsize={MAX_ANSWER}", f"--as={MEMORY}", f"--cpu={CPU}", "--core=0", "--nofile=64"]
-        return [limiter, *limits, bwrap, *_isolation(), *_binds(self._child), sys_python(), "-I", "-S", "-c", START]
+        return [limiter, *limits, *ALONE, bwrap, *_isolation(), *_binds(self._child), sys_python(), "-I", "-S", "-c", START]
 
 
 def plain_manifest(data: Plain) -> Plain:
@@ -222,7 +223,7 @@ def _memory(name: str) -> Any:
 
 def _isolation() -> list[str]:
     return [
-        *("--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"),
+        *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"),
         *("--cap-drop", "ALL", "--uid", NOBODY, "--gid", NOBODY, "--hostname", "inspection"),
     ]
 

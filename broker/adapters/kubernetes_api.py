@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -29,6 +29,7 @@ _PLURALS: Final = {
 }
 _WIDE: Final = {"Namespace", "PersistentVolume"}
 _GROUPS: Final = {"NetworkPolicy": "/apis/networking.k8s.io/v1"}
+_NAMES: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 SECONDS: Final = (3.0, 15.0)  # to connect, and to be answered
 
 
@@ -39,6 +40,7 @@ class Api:
         """Take a configured client."""
         self._client = client
         self.calls = 0
+        self.bytes = 0  # of answers
 
     @classmethod
     def connect(cls, kubeconfig: str = "") -> Api:
@@ -57,10 +59,19 @@ class Api:
 
     def path(self, kind: str, namespace: str = "", name: str = "") -> str:
         """Return the path of a kind, or of one object."""
-        where = "" if kind in _WIDE else f"/namespaces/{namespace}"
+        where = "" if kind in _WIDE or not namespace else f"/namespaces/{namespace}"
         return f"{_GROUPS.get(kind, '/api/v1')}{where}/{_PLURALS[kind]}{f'/{name}' if name else ''}"
 
-    def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, content: str = "application/json") -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content: str = "application/json",
+        *,
+        accept: str = "application/json",
+    ) -> Any:
         """Return the answer, read.
 
         Raises:
@@ -68,7 +79,7 @@ class Api:
             ClusterUnavailableError: No server answers, or it is not able to (5xx, 429).
         """
         settings = self._client.configuration
-        headers = {"Accept": "application/json", "Content-Type": content, **self._client.default_headers}
+        headers = {"Accept": accept, "Content-Type": content, **self._client.default_headers}
         queries: list[tuple[str, str]] = []
         self._client.update_params_for_auth(headers, queries, ["BearerToken"], path, method, body)
         url = f"{settings.host}{path}{f'?{urlencode(query)}' if query else ''}"
@@ -83,6 +94,7 @@ class Api:
                 raise ClusterUnavailableError(f"{error.status} {error.reason}") from error
             raise
         data = answer.read()
+        self.bytes += len(data)
         if answer.status in {0, 429} or answer.status >= 500:
             raise ClusterUnavailableError(f"{answer.status} {answer.reason}: {data[:300]!r}")
         if answer.status >= 400:
@@ -100,19 +112,25 @@ class Api:
                 return None
             raise
 
-    def every(self, kind: str, selector: str, namespace: str = "") -> list[Manifest]:
-        """Return the objects with a label, in pages of 500."""
+    def every(self, kind: str, selector: str, namespace: str = "", *, fields: str = "", whole: bool = True) -> list[Manifest]:
+        """Return the objects with a label, in pages of 500.
+
+        Args:
+            namespace: Empty for all.
+            fields: A selector of fields as well.
+            whole: False asks for their metadata alone.
+        """
         found: list[Manifest] = []
-        query = {"labelSelector": selector, "limit": "500"}
+        query = {"labelSelector": selector, "limit": "500", **({"fieldSelector": fields} if fields else {})}
         while True:
-            page = self.call("GET", self.path(kind, namespace), query=query)
+            page = self.call("GET", self.path(kind, namespace), query=query, accept="application/json" if whole else _NAMES)
             found += page["items"]
             if not (more := page["metadata"].get("continue")):
                 return found
             query["continue"] = more
 
-    def make(self, manifest: Manifest) -> None:
-        """Create an object; one that is there already stays as it is.
+    def make(self, manifest: Manifest) -> bool:
+        """Create an object; one that is there already stays as it is, and the answer is False.
 
         Raises:
             IsolationUnavailableError: The cluster's rules refuse it (403, 422): a guard or a quota speaks.
@@ -120,9 +138,10 @@ class Api:
         kind = manifest["kind"]
         try:
             self.call("POST", self.path(kind, manifest["metadata"].get("namespace", "")), manifest)
+            return True
         except ApiException as error:
             if error.status == 409:
-                return
+                return False
             text = str(error.body)
             said = json.loads(text).get("message", "") if text.startswith("{") else text
             raise IsolationUnavailableError([f"{kind} {manifest['metadata']['name']}"], said[:400]) from error
@@ -142,9 +161,19 @@ class Api:
 
     def gone(self, kind: str, name: str, namespace: str = "", *, seconds: float) -> bool:
         """Return whether the object is gone within ``seconds``."""
-        until = time.monotonic() + seconds
+        waits = pauses(seconds)
         while self.find(kind, name, namespace) is not None:
-            if time.monotonic() > until:
+            if not next(waits):
                 return False
-            time.sleep(0.05)
         return True
+
+
+def pauses(seconds: float) -> Iterator[bool]:
+    """Wait a little, then longer, up to a quarter of a second; False when ``seconds`` have passed."""
+    until, pause = time.monotonic() + seconds, 0.03
+    while time.monotonic() < until:
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.25)
+        yield True
+    while True:
+        yield False

@@ -62,7 +62,7 @@ def prove(ports: Ports, tunnel: str, report: ClosureReport) -> Receipt:
         RuleError: The probe got out, or its controls did not answer; the tunnel is ending.
     """
     if not report.closed:
-        finish(ports, tunnel, Cause.NOT_CLOSED, WORKER)
+        finish(ports, tunnel, Cause.NOT_CLOSED, WORKER, "; ".join(report.problems)[:900])
         raise RuleError("closure-not-proved", "the workspace could not be proved closed", "Operators have been told; try again later.")
     digest = seal.fingerprint(canonical.canonical(report.document()))
     proved = tunnels.ClosureProved(len(report.attempts), len(report.controls), digest)

@@ -9,12 +9,14 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 from aiohttp import web
 
-from broker.gateway import control
+from broker.gateway import control, framing
 from broker.gateway.app import Gateway
 from broker.gateway.settings import Settings, read, secret
 from sulku import links
@@ -22,24 +24,22 @@ from sulku.crypto import channels
 from sulku.errors import ConfigurationError
 from sulku.links import GATEWAY, Address
 
+HANDLERS: Final = 5.0  # seconds that requests under way have when all else has been closed
+LAST_WORDS: Final = 2.0  # seconds for the broker to take what it has not been told; the rest is told after the next start
+
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, and then, without taking new connections, for as long as ``drain_seconds`` says."""
     listener = socket.create_server((settings.host, settings.port), backlog=512)
     port = listener.getsockname()[1]
     name, colon, given = settings.domain.rpartition(":")
     if (colon, given) == (":", "0"):
         settings = replace(settings, port=port, domain=f"{name}:{port}")
     gateway = Gateway(settings)
-    public = web.ServerRunner(web.Server(gateway.handle, access_log=None))
+    public = web.ServerRunner(framing.Server(gateway.handle, gateway.unreadable), shutdown_timeout=HANDLERS)
     address = links.address(settings.control_address)
     context = None if address.path else channels.listening(settings.files, GATEWAY)
-    inner = web.AppRunner(
-        control.application(
-            secret(settings.control_token_file), gateway.routes, gateway.cut, gateway.health, gateway.metrics, linked=context is not None
-        ),
-        access_log=None,
-    )
+    inner = web.AppRunner(control.application(secret(settings.control_token_file), gateway, linked=context is not None), access_log=None)
     await public.setup()
     await inner.setup()
     tasks = [
@@ -49,19 +49,33 @@ async def serve(settings: Settings) -> None:
         )
     ]  # fmt: skip
     await web.SockSite(inner, _control_listener(address), ssl_context=context).start()
-    await web.SockSite(public, listener).start()
+    site = web.SockSite(public, listener)
+    await site.start()
     if settings.ready_file:
         _tell(settings.ready_file, port)
-    stopped = asyncio.Event()
+    signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    ended = asyncio.create_task(stopped.wait())
-    done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for task in done - {ended}:
-        logging.getLogger("sulku.gateway").critical("a task of the gateway ended", exc_info=task.exception())
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, None)
+    failed = await _until(tasks, signals.get())
+    gateway.draining = True
+    await site.stop()
+    if not failed and settings.drain_seconds:
+        failed = await _until(tasks, signals.get(), gateway.sockets.none.wait(), seconds=settings.drain_seconds)
     await _stop(gateway, tasks, public, inner)
-    if done - {ended}:
+    if failed:
         raise SystemExit(1)  # without any one of its tasks the gateway is not the gateway: stop, and close everything
+
+
+async def _until(tasks: list[asyncio.Task[None]], *ends: Coroutine[Any, Any, object], seconds: float | None = None) -> bool:
+    """Wait for one of ``ends``, or so many ``seconds``; return whether one of ``tasks`` ended instead, which none should."""
+    waiting = [asyncio.create_task(end) for end in ends]
+    await asyncio.wait([*waiting, *tasks], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for one in waiting:
+        one.cancel()
+    failed = [task for task in tasks if task.done()]
+    for task in failed:
+        logging.getLogger("sulku.gateway").critical("a task of the gateway ended", exc_info=task.exception())
+    return bool(failed)
 
 
 def _control_listener(address: Address) -> socket.socket:
@@ -80,13 +94,14 @@ def _tell(path: str, port: int) -> None:
 
 
 async def _stop(gateway: Gateway, tasks: list[asyncio.Task[None]], public: web.ServerRunner, inner: web.AppRunner) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
     for tunnel in gateway.record.open():
         await gateway.sockets.cut(tunnel.id, "the gateway restarts")
     await public.cleanup()
     await inner.cleanup()
+    await gateway.reports.told(LAST_WORDS)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await gateway.reports.close()
     await gateway.workspaces.close()
     await gateway.broker.close()

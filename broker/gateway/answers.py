@@ -34,6 +34,7 @@ TITLES: Final = {
     "workspace-unavailable": "The workspace does not answer",
     "not-allowed": "This is not possible in a tunnel",
     "path-not-canonical": "This address is not understood",
+    "request-not-canonical": "This request is not understood",
 }
 PERMISSIONS: Final = ", ".join(
     f"{name}=()" for name in sorted(_words("camera microphone geolocation display-capture usb serial hid midi payment"))

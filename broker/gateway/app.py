@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from broker.gateway import allow, answers, clock, relay, shell, websocket
+from broker.gateway import allow, answers, clock, framing, relay, shell, websocket
 from broker.gateway.allow import Kind, Target
 from broker.gateway.assets import Assets
 from broker.gateway.budget import Budget
@@ -19,6 +19,7 @@ from broker.gateway.entry import Entry, Session
 from broker.gateway.local import Local
 from broker.gateway.messages import V1
 from broker.gateway.outbox import Outbox
+from broker.gateway.reach import Reach
 from broker.gateway.record import MOVED, Record, Tunnel
 from broker.gateway.relay import Workspaces
 from broker.gateway.reports import Reports
@@ -35,10 +36,12 @@ from sulku.errors import (
     NotEnteredError,
     NotFoundError,
     PathRefusedError,
+    RequestRefusedError,
     SulkuError,
 )
 from sulku.links import BROKER, GATEWAY
 
+UPGRADES: Final = frozenset({Kind.EVENTS, Kind.CHANNELS})
 SAFE: Final = frozenset({"GET", "HEAD"})
 log = logging.getLogger("sulku.gateway")
 
@@ -56,8 +59,10 @@ class Gateway:
         broker = links.address(settings.broker_address)
         channel = None if broker.path else channels.calling(settings.files, GATEWAY, BROKER)
         self.broker = Broker(broker, secret(settings.broker_token_file), channel)
-        self.sockets, self.workspaces, self.routes = Sockets(), Workspaces(), Routes()
+        pods = links.networks(settings.workspace_networks)
         self.record = Record(self.broker, self._gone)
+        self.sockets, self.workspaces, self.routes = Sockets(), Workspaces(self.record, pods), Routes()
+        self._reach = Reach(pods)
         self.reports = Reports(self.broker, Path(settings.state_dir))
         self.budget = Budget(self.broker, settings.slice_bytes, self._exhausted)
         self.entry = Entry(settings, self.broker, self.record)
@@ -66,26 +71,27 @@ class Gateway:
         self.channels = Channels(self.workspaces, self.budget, self.reports)
         self.outbox = Outbox(self.record, self.broker, self.workspaces)
         self.counts: Counter[str] = Counter()
+        self.draining = False  # whether it is about to end: what is open goes on, and each connection after its answer
         self._closing: set[asyncio.Task[int]] = set()
         self._policy = answers.tunnel_policy(settings)
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
     def _gone(self, tunnel: str, reason: str) -> None:
-        """Close what is open in a tunnel that ended or whose epoch moved."""
+        """Close what is open in a tunnel that ended, or whose epoch or workspace is another now."""
         task = asyncio.create_task(self._end(tunnel, reason))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def _end(self, tunnel: str, reason: str) -> int:
-        self.entry.forget(tunnel, moved=reason == MOVED)
-        self.budget.forget(tunnel)
-        if reason != MOVED:
-            self.outbox.forget(tunnel)
+        now = self.record.known(tunnel) if reason == MOVED else None
+        self.entry.forget(tunnel, now)
+        self.outbox.forget(tunnel, now)
+        if now is None:
+            self.budget.forget(tunnel)
             self.local.forget(tunnel)
         closed = await self.sockets.cut(tunnel, reason)
-        if reason != MOVED:
-            await self.workspaces.forget(tunnel)
+        await self.workspaces.forget(tunnel, now)
         self.counts["cut"] += closed
         if closed:
             self.reports.cut(tunnel, "sockets-cut", {"reason": reason, "sockets": closed})
@@ -98,6 +104,16 @@ class Gateway:
         await asyncio.gather(*self._closing)
         return closed
 
+    async def reached(self, asked: dict[str, Any]) -> bytes:
+        """Return the line that a pod answers to the worker's; see ``Reach.ask``."""
+        try:
+            answer = await self._reach.ask(asked)
+        except SulkuError as error:
+            self.counts[f"reach_{error.code}"] += 1
+            raise
+        self.counts["reach_answered"] += 1
+        return answer
+
     def _exhausted(self, tunnel: Tunnel) -> None:
         self.reports.refused(tunnel.id, "egress-budget", "", "", "egress budget exceeded")
 
@@ -108,6 +124,7 @@ class Gateway:
         policy = self._policy
         tunnel = ""
         try:
+            framing.require_plain(request)
             label = self._label(request)
             if label == "gate":
                 response: web.StreamResponse = self._gate(request)
@@ -119,6 +136,8 @@ class Gateway:
         except SulkuError as error:
             self.counts[f"refused_{error.code}"] += 1
             response = answers.refusal(error, self.settings, html=_wants_page(request), tunnel=tunnel)
+            if isinstance(error, RequestRefusedError):
+                framing.hang_up(request, response)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
@@ -126,9 +145,18 @@ class Gateway:
             response = answers.refusal(FaultError("this failed"), self.settings, html=_wants_page(request))
         if not response.prepared:
             answers.seal(response, policy)
+            if self.draining:
+                response.force_close()
             if request.raw_path == "/.sulku/status":
                 answers.show_to_shell(response, self.settings)
         self.counts["requests"] += 1
+        return response
+
+    def unreadable(self, error: SulkuError) -> web.Response:
+        """Answer what is no request at all."""
+        self.counts[f"refused_{error.code}"] += 1
+        response = answers.refusal(error, self.settings, html=False)
+        answers.seal(response, self._policy)
         return response
 
     def _label(self, request: web.BaseRequest) -> str:
@@ -225,6 +253,8 @@ class Gateway:
     async def _answer(
         self, request: web.BaseRequest, tunnel: Tunnel, session: Session, target: Target, socket: Socket
     ) -> web.StreamResponse:
+        if "Upgrade" in request.headers and target.rule.kind not in UPGRADES:
+            raise NotAllowedError("no websocket is answered at this address")
         match target.rule.kind:
             case Kind.PAGE:
                 return self._page(request, tunnel, target)
@@ -257,8 +287,8 @@ class Gateway:
     # --- what is shown to operators -----------------------------------------------------------------------------------
 
     def health(self) -> dict[str, Any]:
-        """Return how many tunnels are open and how old the record is, in seconds."""
-        return {"tunnels": len(self.record.open()), "snapshot_age": round(min(self.record.age, 1e6), 3)}
+        """Return how many tunnels are open, how old the record is, in seconds, and whether this gateway is about to end."""
+        return {"tunnels": len(self.record.open()), "snapshot_age": round(min(self.record.age, 1e6), 3), "draining": self.draining}
 
     def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
@@ -275,6 +305,8 @@ class Gateway:
         for name, count in sorted(self.counts.items()):
             if name.startswith("refused_"):
                 lines.append(f'sulku_gateway_refusals_total{{code="{name.removeprefix("refused_")}"}} {count}')
+            if name.startswith("reach_"):
+                lines.append(f'sulku_gateway_reaches_total{{how="{name.removeprefix("reach_")}"}} {count}')
         return "\n".join(lines) + "\n"
 
 

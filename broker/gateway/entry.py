@@ -174,10 +174,11 @@ class Entry:
             if session and self._seal:
                 self._left.setdefault(session.tunnel, set()).add(_hash(value))
 
-    def forget(self, tunnel: str, *, moved: bool) -> None:
-        """End all sessions of a tunnel; if only its epoch ``moved``, those of the new one that another gateway began stay."""
-        self._sessions = {key: session for key, session in self._sessions.items() if session.tunnel != tunnel}
-        if moved:
+    def forget(self, tunnel: str, now: Tunnel | None) -> None:
+        """End all sessions of a tunnel; if it goes on as ``now``, those of its epoch stay."""
+        stay = (now.id, now.epoch) if now else None
+        self._sessions = {key: one for key, one in self._sessions.items() if one.tunnel != tunnel or (one.tunnel, one.epoch) == stay}
+        if now:
             return
         self._left.pop(tunnel, None)
         self._cut[tunnel] = clock.now()

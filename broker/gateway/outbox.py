@@ -64,11 +64,13 @@ class Outbox:
             for task in self._running.values():
                 task.cancel()
 
-    def forget(self, tunnel: str) -> None:
-        """Stop pulling from a tunnel that has ended."""
+    def forget(self, tunnel: str, now: Tunnel | None) -> None:
+        """Stop pulling from a tunnel that has ended; if it goes on as ``now``, it is looked into anew."""
         task = self._running.pop(tunnel, None)
         if task:
             task.cancel()
+        if now:
+            return
         self._receipts = {key: receipt for key, receipt in self._receipts.items() if key[0] != tunnel}
 
     async def _look(self, tunnel: Tunnel) -> None:

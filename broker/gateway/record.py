@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,11 +41,18 @@ class Tunnel:
     lab: str
     ends: float
 
+    @property
+    def place(self) -> tuple[int, str, str]:
+        """What a connection into it is good for: when one of these changes, another one is needed."""
+        return self.epoch, self.address, self.token
+
 
 class Record:
     """Know which tunnels are open, and say when one stops being so.
 
-    ``gone(tunnel, reason)`` is called for each tunnel that passes its deadline, leaves the record or changes epoch.
+    ``gone(tunnel, reason)`` is called for each tunnel that passes its deadline, leaves the record, or changes its epoch or
+    its workspace. A pod's address that two tunnels claim belongs to neither: one of the pods is gone, and its address was
+    given to the other before the record heard of it.
     """
 
     def __init__(self, broker: Broker, gone: Callable[[str, str], None]) -> None:
@@ -66,6 +73,10 @@ class Record:
     def open(self) -> list[Tunnel]:
         """Return the tunnels of the last answer whose deadline has not passed."""
         return [tunnel for tunnel in self._tunnels.values() if clock.boot() < tunnel.ends]
+
+    def known(self, identifier: str) -> Tunnel | None:
+        """Return ``identifier`` as the last answer had it, however old."""
+        return self._tunnels.get(identifier)
 
     async def tunnel(self, identifier: str) -> Tunnel:
         """Return the open tunnel ``identifier`` from an answer at most ``FRESH`` seconds old.
@@ -115,7 +126,7 @@ class Record:
         asked = clock.boot()
         try:
             answer = await self._broker.get("/internal/gate/tunnels")
-            tunnels = {tunnel.id: tunnel for tunnel in map(self._read, answer["tunnels"])}
+            tunnels = {tunnel.id: tunnel for tunnel in _undisputed([self._read(row) for row in answer["tunnels"]])}
         except RelayedRefusalError as error:
             raise BrokerUnavailableError(f"the broker refused to show its record: {error.code}") from error
         except (KeyError, TypeError, ValueError, SulkuError) as error:
@@ -131,7 +142,7 @@ class Record:
             if new is None:
                 self._remember(old.id, WITHDRAWN)
                 self._gone(old.id, WITHDRAWN)
-            elif new.epoch != old.epoch:
+            elif new.place != old.place:
                 self._gone(old.id, MOVED)
 
     def _read(self, row: dict[str, Any]) -> Tunnel:
@@ -169,3 +180,9 @@ class Record:
                     self._remember(tunnel.id, EXPIRED)
                     self._gone(tunnel.id, EXPIRED)
             await asyncio.sleep(TICK)
+
+
+def _undisputed(tunnels: list[Tunnel]) -> list[Tunnel]:
+    """Return them, without an address where a pod's is that of another one too."""
+    claims = Counter(tunnel.address for tunnel in tunnels if not tunnel.address.startswith("/"))
+    return [replace(tunnel, address="") if claims[tunnel.address] > 1 else tunnel for tunnel in tunnels]

@@ -12,10 +12,11 @@ from yarl import URL
 from broker.gateway import messages
 from broker.gateway.allow import Kind, Target
 from broker.gateway.budget import Budget
-from broker.gateway.record import Tunnel
+from broker.gateway.record import Record, Tunnel
 from sulku import links
-from sulku.errors import InvalidInputError, NotAllowedError, WorkspaceUnavailableError
-from sulku.links import Address
+from sulku.errors import InvalidInputError, NotAllowedError, NotAPodError, WorkspaceUnavailableError
+from sulku.links import Address, Network
+from sulku.manifests import WORKSPACE_PORT
 
 LARGEST_REQUEST: Final = 32 * 1024 * 1024
 LARGEST_ANSWER: Final = 32 * 1024 * 1024
@@ -46,34 +47,49 @@ class OnlyTo(aiohttp.TCPConnector):
 
 
 class Workspaces:
-    """One client for each workspace, made when first needed."""
+    """One client for each workspace, made when first needed.
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._sessions: dict[str, tuple[aiohttp.ClientSession, str]] = {}
+    A client is good for one tunnel, epoch, address and token. The token is shown where the record says *now* that the
+    workspace is: each use asks, however old what the caller holds may be.
+    """
 
-    def reach(self, tunnel: Tunnel) -> tuple[aiohttp.ClientSession, str]:
+    def __init__(self, record: Record, networks: tuple[Network, ...] = ()) -> None:
+        """Begin with none; by TCP connect within ``networks`` alone, if there are any."""
+        self._sessions: dict[str, dict[tuple[int, str, str], tuple[aiohttp.ClientSession, str]]] = {}
+        self._record, self._networks = record, networks
+
+    async def reach(self, tunnel: Tunnel) -> tuple[aiohttp.ClientSession, str]:
         """Return the client of ``tunnel`` and the origin that its requests begin with.
 
         It keeps no cookies, asks no proxy, and reaches that workspace alone.
 
         Raises:
-            WorkspaceUnavailableError: The record's address of it is none that is allowed.
+            WorkspaceUnavailableError: It is elsewhere now, or the record's address of it is none that is allowed.
+            BrokerUnavailableError: The record is too old to tell.
+            TunnelEndedError: It has ended.
         """
-        if tunnel.id not in self._sessions:
+        now = await self._record.tunnel(tunnel.id)
+        if now.place != tunnel.place:
+            raise WorkspaceUnavailableError("the workspace is elsewhere now")
+        sessions = self._sessions.setdefault(tunnel.id, {})
+        if tunnel.place not in sessions:
             try:
                 address = links.workspace(tunnel.address)
-            except InvalidInputError as error:
+                if self._networks and not address.path:
+                    links.pod(tunnel.address, self._networks, {WORKSPACE_PORT})
+            except (InvalidInputError, NotAPodError) as error:
                 raise WorkspaceUnavailableError(str(error)) from None
             connector = aiohttp.UnixConnector(path=address.path, limit=64) if address.path else OnlyTo(address)
             session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-            self._sessions[tunnel.id] = session, address.url
-        return self._sessions[tunnel.id]
+            sessions[tunnel.place] = session, address.url
+        return sessions[tunnel.place]
 
-    async def forget(self, tunnel: str) -> None:
-        """Close the client of a tunnel that has ended."""
-        session, _ = self._sessions.pop(tunnel, (None, ""))
-        if session:
+    async def forget(self, tunnel: str, now: Tunnel | None = None) -> None:
+        """Close the clients of a tunnel that has ended; if it goes on as ``now``, those for what it was before."""
+        sessions = self._sessions.pop(tunnel, {})
+        if now and now.place in sessions:
+            self._sessions[tunnel] = {now.place: sessions.pop(now.place)}
+        for session, _ in sessions.values():
             await session.close()
 
     async def close(self) -> None:
@@ -90,10 +106,10 @@ class Workspaces:
         headers = {**JSON_HEADERS, "Authorization": f"token {tunnel.token}"}
         if body:
             headers["Content-Type"] = "application/json"
-        session, origin = self.reach(tunnel)
+        session, origin = await self.reach(tunnel)
         try:
             async with session.request(
-                method, f"{origin}{target}", data=body or None, headers=headers, timeout=PATIENCE,
+                method, URL(f"{origin}{target}", encoded=True), data=body or None, headers=headers, timeout=PATIENCE,
                 allow_redirects=False,
             ) as answer:  # fmt: skip
                 data = await _read(answer.content, most)

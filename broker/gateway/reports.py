@@ -195,6 +195,13 @@ class Reports:
             log.warning("the broker rejected a report (%s); it is kept in %s", error.code, self._dead)
             await asyncio.to_thread(_keep, self._dead, batch[0])
 
+    async def told(self, seconds: float) -> None:
+        """Return when the broker has taken everything, or after ``seconds``."""
+        self._close_windows(all_of_them=True)
+        until = clock.boot() + seconds
+        while self.pending and clock.boot() < until:
+            await asyncio.sleep(GATHER / 4)
+
     async def close(self) -> None:
         """Write what still waits; nothing is lost, it is sent at the next start."""
         self._close_windows(all_of_them=True)

@@ -32,8 +32,12 @@ class Settings:
         session_key_file: Key that all gateways share, so that each knows who entered by another; empty for a gateway alone,
             which then remembers them itself.
         state_dir: Folder for reports that wait for the broker.
+        workspace_networks: The pods' networks, such as ``10.244.0.0/16``: the only ones in which the gateway connects to a
+            workspace by TCP, and the worker may have a pod reached. Empty where workspaces listen on unix sockets.
         lab_prefix: Prefix of an environment outside every sandbox from which JupyterLab's files are served.
         slice_bytes: How much egress budget to lease at a time.
+        drain_seconds: How long, when asked to end, it lets open websockets live while it takes no new connections; they are
+            closed sooner if everybody else has gone. Another SIGTERM ends it at once.
         ready_file: Written with the port once the gateway listens; empty for none.
     """
 
@@ -54,6 +58,8 @@ class Settings:
     certificate_key_file: str = ""
     authority_file: str = ""
     session_key_file: str = ""
+    workspace_networks: tuple[str, ...] = ()
+    drain_seconds: int = 0
 
     @property
     def files(self) -> Files:
@@ -74,16 +80,17 @@ def read(path: Path) -> Settings:
     """Return the settings in the JSON file ``path``.
 
     Raises:
-        ConfigurationError: It cannot be read, has unknown or missing keys, a wrong scheme, or an address that is none.
+        ConfigurationError: It cannot be read, has unknown or missing keys, a wrong scheme, or an address or network that is none.
     """
     try:
         settings = typed(Settings, json.loads(path.read_bytes()))
         for text in (settings.broker_address, settings.control_address):
             links.address(text)
+        links.networks(settings.workspace_networks)
     except (OSError, ValueError, InvalidInputError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    if settings.scheme not in {"http", "https"} or settings.slice_bytes < 1:
-        raise ConfigurationError(f"{path}: scheme must be http or https and slice_bytes positive")
+    if settings.scheme not in {"http", "https"} or settings.slice_bytes < 1 or settings.drain_seconds < 0:
+        raise ConfigurationError(f"{path}: scheme must be http or https, slice_bytes positive and drain_seconds not negative")
     return settings
 
 

@@ -16,17 +16,22 @@ class Sockets:
     def __init__(self) -> None:
         """Begin with none."""
         self._open: dict[str, set[Closer]] = defaultdict(set)
+        self.none = asyncio.Event()  # set while nothing is open
+        self.none.set()
 
     @contextmanager
     def hold(self, tunnel: str, closer: Closer) -> Iterator[None]:
         """Have ``closer(reason)`` called if ``tunnel`` is cut inside the ``with`` block."""
         self._open[tunnel].add(closer)
+        self.none.clear()
         try:
             yield
         finally:
             self._open[tunnel].discard(closer)
             if not self._open[tunnel]:
                 del self._open[tunnel]
+            if not self._open:
+                self.none.set()
 
     def count(self, tunnel: str | None = None) -> int:
         """Return how many are open, in one tunnel or in all."""

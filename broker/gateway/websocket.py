@@ -9,6 +9,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import WSMsgType, web
+from yarl import URL
 
 from broker.gateway import messages
 from broker.gateway.allow import Target
@@ -30,6 +31,7 @@ LARGEST_IN: Final = 16 * 1024 * 1024
 LARGEST_OUT: Final = 32 * 1024 * 1024
 CUT = 4000  # our close code; the reason says why
 TRY_AGAIN = 1013
+PATIENCE = 20.0  # seconds that a workspace may take to accept
 GRACE = 0.5  # seconds that a browser has to answer a close before its connection is dropped
 log = logging.getLogger("sulku.gateway")
 
@@ -80,12 +82,13 @@ class Channels:
             WorkspaceUnavailableError: The kernel's socket cannot be opened.
         """
         headers = {"Host": JSON_HEADERS["Host"], "Authorization": f"token {tunnel.token}"}
-        session, origin = self._workspaces.reach(tunnel)
+        session, origin = await self._workspaces.reach(tunnel)
         try:
-            inner = await session.ws_connect(
-                f"{origin}{target.rebuilt()}", headers=headers, protocols=(messages.V1,),
-                max_msg_size=LARGEST_OUT, timeout=aiohttp.ClientWSTimeout(ws_close=GRACE), autoping=True,
-            )  # fmt: skip
+            async with asyncio.timeout(PATIENCE):
+                inner = await session.ws_connect(
+                    URL(f"{origin}{target.rebuilt()}", encoded=True), headers=headers, protocols=(messages.V1,),
+                    max_msg_size=LARGEST_OUT, timeout=aiohttp.ClientWSTimeout(ws_close=GRACE), autoping=True,
+                )  # fmt: skip
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise WorkspaceUnavailableError(f"the kernel's socket cannot be opened: {type(error).__name__}") from error
         async with inner:

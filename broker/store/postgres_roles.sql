@@ -7,7 +7,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"role";
 GRANT INSERT, UPDATE ON people, datasets, applications, permits, tunnels, mounts, outputs, releases TO :"role";
 GRANT INSERT, UPDATE ON tickets, outbox, notices TO :"role";
 GRANT INSERT, DELETE ON named, sessions_ended TO :"role";
-GRANT INSERT, UPDATE, DELETE ON reported TO :"role";
+GRANT INSERT, UPDATE, DELETE ON reported, places TO :"role";
 GRANT INSERT ON keys, ledger_entries, ledger_private, decisions, checkpoints TO :"role";
 GRANT DELETE ON ledger_private, decisions TO :"role"; -- a lawful erasure; verification finds one that no entry accounts for
 GRANT UPDATE ON ledger_head TO :"role";

@@ -17,6 +17,7 @@ from broker.store import rows
 from broker.store.ledger import Ledger
 from broker.store.notices import Notices
 from broker.store.outbox import Outbox
+from broker.store.places import Places
 from broker.store.queries import Queries
 from broker.store.record import EffectsOf, Recording, check
 from broker.store.spool import Late, Spool
@@ -36,6 +37,7 @@ class SqlStore:
         ledger: Checkpoints, entries, proofs and bundles.
         outbox: What the worker does.
         notices: What people are told.
+        places: Where workspaces are that another part started.
         queries: What pages and clocks ask.
         database: Connections, for migrations, verification and backup.
     """
@@ -52,6 +54,7 @@ class SqlStore:
         self.ledger = Ledger(self.database)
         self.outbox = Outbox(self.database)
         self.notices = Notices(self.database)
+        self.places = Places(self.database)
         self.queries = Queries(self.database)
         self._spool = Spool(spool)
 

@@ -170,6 +170,13 @@ REPORTED: Final = Table(  # how far a run of a gateway has reported on a tunnel:
     Column("number", COUNT, nullable=False),
     Column("at", TEXT, nullable=False, index=True),
 )
+PLACES: Final = Table(  # where the workspaces are that another part started; a row goes with its tunnel
+    "places",
+    METADATA,
+    Column("tunnel", TEXT, primary_key=True),
+    Column("address", TEXT, nullable=False),
+    Column("at", TEXT, nullable=False),
+)
 OUTBOX: Final = Table(
     "outbox",
     METADATA,

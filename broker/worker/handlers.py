@@ -12,7 +12,19 @@ from broker.flows import outputs, people, permits, releases, tunnels
 from broker.flows.effects import effects_of
 from sulku.clearance import mandate
 from sulku.codec import Plain
-from sulku.errors import GateUnavailableError, HubUnavailableError, RefusalError, StaleError, StoreUnavailableError
+from sulku.errors import (
+    ClusterUnavailableError,
+    GateUnavailableError,
+    HubUnavailableError,
+    IsolationUnavailableError,
+    PolicyUnavailableError,
+    RefusalError,
+    SandboxError,
+    StaleError,
+    StoreUnavailableError,
+    WorkspaceNotReadyError,
+    WorkspaceUnavailableError,
+)
 from sulku.people import service
 from sulku.plan import EndRecord
 from sulku.ports import Effect, Gate, Hub, Inspector, Ports, Workspaces
@@ -20,6 +32,7 @@ from sulku.tunnels import LIVE, Cause, State, Tunnel, close
 
 SEAL_EVERY: Final = 10  # sweeps between two checkpoints of the ledger
 REMIND_EVERY: Final = 60  # sweeps between two looks at what waits for the stewards
+UNOPENED: Final = (HubUnavailableError, SandboxError, IsolationUnavailableError, ClusterUnavailableError, WorkspaceNotReadyError, WorkspaceUnavailableError)
 PATIENCE: Final = 3  # sweeps that the worker has for ending a tunnel; then the clock does it
 
 
@@ -28,16 +41,19 @@ class Neighbours:
     """Everything outside the database that effects reach.
 
     Attributes:
+        workspaces: What ends workspaces; ``None`` in a part that has no hands on them, where another's clock does it.
         wipe: Destroys the homes that were kept under a permit; may be repeated.
+        furnish: Raises the workspace of a requested tunnel before the hub is asked; does nothing where the hub's order raises it.
     """
 
     hub: Hub
     gate: Gate
-    workspaces: Workspaces
+    workspaces: Workspaces | None
     inspector: Inspector
     profiles: Mapping[str, Mapping[str, Plain]]
     tell: Callable[[str, str, str], None]
     wipe: Callable[[str], None]
+    furnish: Callable[[str], None] = lambda _: None
 
 
 def handlers(ports: Ports, world: Neighbours) -> dict[str, Callable[[Effect], None]]:
@@ -60,7 +76,7 @@ def void(_: object) -> None:
 
 
 def open_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
-    """Have the hub spawn the workspace, which asks us back to furnish it; then people may enter.
+    """Have the workspace raised and known to the hub; then people may enter.
 
     If the tunnel has ended meanwhile, what an interrupted opening may have left of it is destroyed.
     """
@@ -70,11 +86,12 @@ def open_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
     if tunnel.epoch != effect.epoch or tunnel.state not in {State.REQUESTED, State.PROVED}:
         return
     try:
+        world.furnish(tunnel.id)
         world.hub.start(tunnel)
         tunnels.opened(ports, tunnel.id)
-    except StaleError:
-        raise  # somebody acted meanwhile: the outbox has it looked at again
-    except (HubUnavailableError, RefusalError):
+    except (StaleError, StoreUnavailableError, PolicyUnavailableError):
+        raise  # somebody acted meanwhile, or nothing can be recorded: the outbox has it looked at again
+    except (*UNOPENED, RefusalError):
         if ports.store.peek([tunnel.id])[tunnel.id].state is State.OPEN:
             return  # another worker did it, when our lease was over
         tunnels.finish(ports, tunnel.id, Cause.FAILED, tunnels.WORKER)
@@ -102,12 +119,14 @@ def end_workspace(ports: Ports, world: Neighbours, tunnel: Tunnel) -> None:
     """Cut the sockets and kill the workspace of a tunnel that is ending, and record what is left; may be repeated."""
     with contextlib.suppress(GateUnavailableError):
         world.gate.cut(tunnel.id, tunnel.cause.value if tunnel.cause else "closed")
-    tunnels.ended(ports, tunnel.id, destroy(world, tunnel.id))
+    if world.workspaces is not None:
+        tunnels.ended(ports, tunnel.id, destroy(world, tunnel.id))
 
 
 def destroy(world: Neighbours, tunnel: str) -> EndRecord | None:
     """Kill what runs of ``tunnel`` and return what was found; ``None`` if it never ran here. May be repeated."""
-    return world.workspaces.stop(tunnel) if world.workspaces.status(tunnel) is not None else None
+    hands = world.workspaces
+    return hands.stop(tunnel) if hands is not None and hands.status(tunnel) is not None else None
 
 
 def end_permit(ports: Ports, world: Neighbours, effect: Effect) -> None:
@@ -139,12 +158,17 @@ def compare_release(ports: Ports, world: Neighbours, effect: Effect) -> None:
 
 @dataclass(slots=True)
 class Watch:
-    """The broker's clock: once a second it ends what is past its time, with or without a database."""
+    """The broker's clock: once a second it ends what is past its time, with or without a database.
+
+    Attributes:
+        keep: Looks after the live tunnels in one go, where asking for each would be dear: a cluster's.
+    """
 
     ports: Ports
     world: Neighbours
     seal: Callable[[], object]
     remind: Callable[[], object]
+    keep: Callable[[list[Tunnel]], object] | None = None
     _live: list[Tunnel] = field(default_factory=list)
     _spooled: set[str] = field(default_factory=set)  # tunnels that were ended while the database was away
     _closing: dict[str, int] = field(default_factory=dict)  # sweeps for which each has been ending
@@ -162,8 +186,10 @@ class Watch:
             try:
                 self.ports.store.replay(self.ports.clock.now(), effects_of)
             finally:  # whatever is wrong with the spool, tunnels end
-                sweep(self.ports, self.world)
+                sweep(self.ports, self.world, each_one=self.keep is None)
             self._end_left()
+            if self.keep is not None:
+                self.keep(self._live)
         except StoreUnavailableError:
             self._end_unseen()
             raise
@@ -207,17 +233,18 @@ def each(things: Iterable[Any], do: Callable[[Any], object]) -> None:
         raise failures[0]
 
 
-def sweep(ports: Ports, world: Neighbours) -> None:
-    """End what is past its time, and take in what ended by another clock."""
+def sweep(ports: Ports, world: Neighbours, *, each_one: bool = True) -> None:
+    """End what is past its time, and with a look at ``each_one`` take in what ended by another clock."""
     tunnels.sweep(ports)
     now = ports.clock.now()
     ending = [one for one in ports.store.find("per", state=["active", "suspended"]) if now >= one.paper.ends]
     each(ending, lambda permit: permits.expire(ports, permit))
-    each(tunnels.live(ports), lambda tunnel: take_in(ports, world, tunnel))
+    if each_one and (hands := world.workspaces) is not None:
+        each(tunnels.live(ports), lambda tunnel: take_in(ports, hands, tunnel))
 
 
-def take_in(ports: Ports, world: Neighbours, tunnel: Tunnel) -> None:
+def take_in(ports: Ports, workspaces: Workspaces, tunnel: Tunnel) -> None:
     """Record the end of a live tunnel whose workspace another clock has ended."""
-    found = world.workspaces.status(tunnel.id)
+    found = workspaces.status(tunnel.id)
     if isinstance(found, EndRecord) or (found is None and tunnel.state is not State.REQUESTED):
         tunnels.ended(ports, tunnel.id, found)

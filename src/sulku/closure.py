@@ -86,6 +86,11 @@ class ClosureReport:
     problems: tuple[str, ...]
     milliseconds: int
 
+    @property
+    def breached(self) -> bool:
+        """Whether something did get out; a report that is not closed may also be one of a round that could not be had."""
+        return any(not one.closed for one in self.attempts) or any(one.strangers for one in self.controls)
+
     def document(self) -> Plain:
         """Return the report as plain JSON values; the ledger keeps the digest of its canonical form."""
         return plain(self)

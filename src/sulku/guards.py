@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sulku.events import Event, event
 from sulku.ledger.canonical import canonical
 from sulku.manifests import Manifest
 
-__all__ = ["WATCHED", "Departure", "Look", "compare", "digest", "essence", "mark", "touched", "watched"]
+__all__ = ["WATCHED", "Departed", "Departure", "Look", "compare", "digest", "essence", "mark", "touched", "watched"]
 
 # Kinds that hold a tunnel closed, and those that say what the worker may do; all of them are the whole cluster's.
 WATCHED: Final = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "ClusterRoleBinding", "RuntimeClass")
@@ -26,6 +27,17 @@ class Departure:
             but somebody has changed it or made it anew since the last look.
         where: Paths of the fields that differ, such as ``spec.failurePolicy``; empty if it is not there.
     """
+
+    kind: str
+    name: str
+    how: str
+    where: tuple[str, ...] = ()
+
+
+@event("ledger.guard-departed", stateless=True)
+@dataclass(frozen=True, slots=True)
+class Departed(Event):
+    """A guard of the cluster was found not to be as it was installed; the fields are those of a ``Departure``."""
 
     kind: str
     name: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from sulku.errors import ConfigurationError, InvalidInputError
+from sulku.errors import ConfigurationError, InvalidInputError, NotAPodError
 
 BROKER: Final = "broker"
 GATEWAY: Final = "gateway"
@@ -41,6 +41,7 @@ LINKS: Final = (
     Link(BROKER, ("/internal/gate",), frozenset({GATEWAY}), "gateway", "The record of open tunnels, tickets, budget, reports, outputs."),
     Link(BROKER, ("/internal/hub",), frozenset({HUB}), "hub", "Start, look at and stop the workspace of a tunnel."),
     Link(GATEWAY, ("/control/cut", "/control/health", "/metrics"), frozenset({BROKER, WORKER}), "control", "Cut a tunnel now; ask how it fares."),
+    Link(GATEWAY, ("/control/reach",), frozenset({WORKER}), "control", "Carry one sealed line to a pod's program, and one back; by TCP alone."),
     Link(GATEWAY, ("/control/routes",), frozenset({HUB}), "control", "Routes, which are hints and open nothing."),
     Link(HUB, ("/hub/api",), frozenset({BROKER, WORKER}), "jupyterhub", "Have the server of a tunnel spawned and stopped."),
 )
@@ -57,6 +58,12 @@ def allowed(to: str, path: str, names: Collection[str]) -> bool:
         link.to == to and not link.callers.isdisjoint(names) and any(path == one or path.startswith(f"{one}/") for one in link.paths)
         for link in LINKS
     )
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_NEVER_PODS: Final = tuple(
+    map(ipaddress.ip_network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,39 @@ def workspace(text: str) -> Address:
     if not port or elsewhere or "%" in host:
         raise InvalidInputError(f"{text[:200]!r} cannot be the address of a workspace")
     return Address(scheme="http", host=str(found), port=port)
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Read the pods' networks, each as ``10.244.0.0/16``.
+
+    Raises:
+        ConfigurationError: One is no network, or holds addresses that are never a pod's: loopback, link-local and the like.
+    """
+    found = []
+    for text in texts:
+        try:
+            one = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{text[:100]!r} is not a network of pods: {error}") from None
+        if any(one.version == other.version and one.overlaps(other) for other in _NEVER_PODS):
+            raise ConfigurationError(f"{text[:100]!r} is not a network of pods: it holds addresses that are never a pod's")
+        found.append(one)
+    return tuple(found)
+
+
+def pod(text: str, within: Collection[Network], ports: Collection[int]) -> Address:
+    """Read the address of a pod that one of our parts is asked to connect to for another.
+
+    Raises:
+        NotAPodError: It is none, in no network of ``within``, or its port is not of ``ports``.
+    """
+    try:
+        found = workspace(text)
+    except InvalidInputError as error:
+        raise NotAPodError(str(error)) from None
+    if found.path or found.port not in ports or not any(ipaddress.ip_address(found.host) in one for one in within):
+        raise NotAPodError(f"{text[:200]!r} is not the address of a pod")
+    return found
 
 
 def _host_and_port(text: str, scheme: str) -> tuple[str, int]:

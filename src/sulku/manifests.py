@@ -11,22 +11,25 @@ from typing import Any, Final
 
 from sulku import ids
 from sulku.errors import ConfigurationError
-from sulku.plan import HOME, MIB, PROGRAMS, UID, WorkspacePlan, environment, notice
+from sulku.plan import HOME, MIB, PROGRAMS, UID, EndRecord, WorkspacePlan, environment, notice
 
 __all__ = [
-    "DOMAIN", "KEY", "POD", "PROBE", "PROBE_PORT", "PROVE", "TUNNEL", "WORKSPACE", "WORKSPACE_PORT", "Manifest", "Place", "manifests",
-    "namespace_of", "volume_names",
+    "CLAIMS", "DOMAIN", "KEY", "OWNER", "POD", "PROBE", "PROBE_PORT", "PROVE", "TUNNEL", "WORDS", "WORKSPACE", "WORKSPACE_PORT", "Manifest",
+    "Overview", "Place", "manifests", "namespace_of", "volume_names",
 ]  # fmt: skip
 
 Manifest = dict[str, Any]  # one Kubernetes object, as its API takes it
 
 DOMAIN: Final = "sulku.internal"  # of labels; .internal is reserved for private use (ICANN board resolution 2024.07.29.06)
 TUNNEL: Final = f"{DOMAIN}/tunnel"  # the label that the guards of the cluster look for
+OWNER: Final = f"{DOMAIN}/installation"  # label: the namespace of the installation that made it; there may be others on a cluster
+CLAIMS: Final = f"{DOMAIN}/claims"  # note at the namespace: the claims in it, so that whoever ends it needs no list of volumes
 POD: Final = "workspace"
 PROVE, PROBE, WORKSPACE = "prove", "probe", "workspace"  # containers: before, beside, and the workspace itself
 WORKSPACE_PORT: Final = 8888
 PROBE_PORT: Final = 8889
 KEY: Final = "tunnel"  # the secret: workspace token, probe key, what the person inside may know
+WORDS: Final = "/root/last-words"  # what a container leaves there goes into the pod's status; nobody inside may enter /root
 _PYTHON: Final = "/opt/workspace/bin/python"
 _SMALL: Final = {"cpu": "50m", "memory": "64Mi"}
 
@@ -39,7 +42,8 @@ class Place:
         image: Of the workspace, by digest in production.
         runtime_class: Of the pod, such as ``gvisor``. Empty must be meant: ``weak_isolation`` says so.
         gateway: Namespace and labels of the only pods that may connect.
-        datasets: A volume source of Kubernetes, with ``{dataset}``, ``{version}`` and ``{name}`` in its strings.
+        datasets: A volume source of Kubernetes, with ``{view}``, ``{dataset}``, ``{version}`` and ``{name}`` in its strings. The view is
+            the folder in which the vault laid out exactly what the grant opens.
         homes: The same for homes, with ``{permit}`` and ``{person}``.
         user_namespace: Whether root inside is nobody outside (``hostUsers: false``); the cluster must be able to.
         weak_isolation: Run tunnels on the node's own kernel, without a sandbox runtime.
@@ -63,6 +67,21 @@ class Place:
         """Refuse an isolation that is weaker than anybody decided."""
         if not self.runtime_class and not self.weak_isolation:
             raise ConfigurationError("no runtime class isolates the tunnels' kernel from the node's")
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All tunnels of one installation at a glance.
+
+    Attributes:
+        tunnels: Every one that has a namespace, whatever its state.
+        stopped: Those of them whose pod has ended by itself: its deadline, or a crash. Their ends are still to be finished.
+        records: Of ends that are not acknowledged, oldest first.
+    """
+
+    tunnels: frozenset[str]
+    stopped: tuple[str, ...]
+    records: tuple[EndRecord, ...]
 
 
 def namespace_of(tunnel: str) -> str:
@@ -101,15 +120,19 @@ def manifests(
     inside += [_claim(volume) for volume in volumes]
     inside.append(_pod(plan, place, seconds, sorted(filters)))
     for one in inside:
-        one["metadata"] |= {"namespace": space, "labels": {TUNNEL: space}}
-    return (_namespace(plan, place), *volumes, *inside)
+        one["metadata"] |= {"namespace": space}
+    whole = (_namespace(plan, place), *volumes, *inside)
+    for one in whole:
+        one["metadata"]["labels"] = {**one["metadata"].get("labels", {}), TUNNEL: space, OWNER: place.gateway[0]}
+    return whole
 
 
 def _namespace(plan: WorkspacePlan, place: Place) -> Manifest:
     level = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
     space = namespace_of(plan.tunnel)
-    labels = {**place.labels, **level, "pod-security.kubernetes.io/enforce-version": "latest", TUNNEL: space}
+    labels = {**place.labels, **level, "pod-security.kubernetes.io/enforce-version": "latest"}
     notes = {f"{DOMAIN}/permit": plan.permit, f"{DOMAIN}/deadline": f"{plan.deadline:%Y-%m-%dT%H:%M:%SZ}"}
+    notes[CLAIMS] = " ".join(volume_names(plan).values())
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": labels, "annotations": notes}}
 
 
@@ -171,8 +194,7 @@ def _volume(plan: WorkspacePlan, claim: str, source: Manifest, mode: str, size: 
         "persistentVolumeReclaimPolicy": "Retain",
         "claimRef": {"namespace": space, "name": claim},
     }
-    metadata = {"name": f"{space}-{claim}", "labels": {TUNNEL: space}}
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{space}-{claim}"}, "spec": spec}
 
 
 def _claim(volume: Manifest) -> Manifest:
@@ -238,7 +260,7 @@ def _contained(name: str, place: Place, command: list[str]) -> Manifest:
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "privileged": False,
             "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]},
         },
-        "terminationMessagePolicy": "File",
+        "terminationMessagePath": WORDS, "terminationMessagePolicy": "File",
     }  # fmt: skip
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Final
 
 import pytest
 
@@ -76,3 +80,53 @@ def test_only_a_permits_own_folder_is_wiped(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError):
             Wired.wipe_homes(wired, wrong)  # type: ignore[arg-type]
     assert (tmp_path / "homes" / other / "usr_a").exists()
+
+
+NOBODY: Final = 65534
+
+
+def as_nobody(folder: Path, do: Callable[[], None]) -> None:
+    """Do something in a child that is nobody in particular and owns ``folder``, as the worker on a cluster is."""
+    for one in (folder, *folder.rglob("*")):
+        os.chown(one, NOBODY, NOBODY, follow_symlinks=False)
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        return
+    status = 1
+    try:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        do()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def test_a_home_on_a_clusters_volume_goes_whatever_its_person_left_in_it() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "homes").mkdir()
+        (place / "elsewhere").mkdir()
+        (place / "elsewhere" / "kept.txt").write_text("not theirs")
+        permit = place / "homes" / "per_0123456789abcdef"
+
+        def work() -> None:
+            home = homes.folder(permit / "usr_0123456789abcdef", NOBODY)
+            assert home == homes.folder(permit / "usr_0123456789abcdef", NOBODY), "made once"
+            assert home.stat().st_mode & 0o777 == 0o700
+            for folder in ("lock", "work", "work/deep"):
+                (home / folder).mkdir()
+            (home / "work" / "notes.txt").write_text("mine")
+            (home / "away").symlink_to(place / "elsewhere")
+            for closed in ("work/deep", "work", "lock", "."):
+                (home / closed).chmod(0)
+            homes.wipe(permit)
+            homes.wipe(permit)
+
+        place.chmod(0o711)
+        as_nobody(place / "homes", work)
+        assert not permit.exists()
+        assert (place / "elsewhere" / "kept.txt").read_text() == "not theirs"

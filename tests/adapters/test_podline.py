@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -131,6 +132,36 @@ NONSENSE = [b"", b"\n", b"{}\n", b"[]\n", b"\xff\xfe\n", b'{"do": 3}\n', b'{"bod
 def test_nonsense_gets_no_answer_and_does_no_harm(pod: Pod, line: bytes) -> None:
     assert podline.direct("127.0.0.1", pod.port, line + b"\n", 6) == b""
     assert podline.Line("127.0.0.1", pod.port, KEY).ask({"do": "still here"}) == {"echo": {"do": "still here"}}
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_once_a_program_serves_nothing_that_it_or_its_children_say_reaches_the_log(silent: bool) -> None:
+    """Also what a child writes by another name of the same descriptor."""
+    hush = "podline.silence()" if silent else "None"
+    program = f"""
+import os, subprocess, sys
+sys.path.insert(0, {str(PROGRAMS)!r})
+import podline
+print("before", flush=True)
+{hush}
+print("after", flush=True); sys.stderr.write("after"); os.write(1, b"after"); os.write(2, b"after")
+subprocess.run(["sh", "-c", "echo after; echo after >&2; echo after >/proc/$PPID/fd/1; cat"])
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], input=b"after", capture_output=True, check=True)
+    assert (done.stdout + done.stderr == b"before\n") is silent
+    assert (b"after" in done.stdout and b"after" in done.stderr) is not silent
+
+
+def test_no_key_is_ever_sent(pod: Pod) -> None:
+    sent: list[bytes] = []
+
+    def listening(host: str, port: int, line: bytes, seconds: float) -> bytes:
+        sent.append(line)
+        return podline.direct(host, port, line, seconds)
+
+    podline.Line("127.0.0.1", pod.port, KEY, listening).ask({"do": "once"})
+    assert len(sent) == 2
+    assert not any(KEY[:16].encode() in line for line in sent)
 
 
 def test_who_holds_every_place_keeps_nobody_out_for_long(pod: Pod) -> None:

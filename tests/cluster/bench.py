@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+import hmac
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,14 +20,13 @@ from tests.cluster import images
 from tests.cluster.cluster import ADDRESS
 from tests.cluster.cluster import Cluster as Real
 
-HOME: Final = "sulku"  # our own namespace
+HOME: Final = "sulku-bench"  # our own namespace
 CANARY: Final = 7000
-GATEWAY: Final = {"app": "gateway"}
+GATEWAY: Final = {"app.kubernetes.io/component": "gateway"}
 _SECURE: Final = {
     "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True, "runAsUser": 1000,
     "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
 }  # fmt: skip
-_numbers = itertools.count()
 
 
 def now() -> datetime:
@@ -41,8 +39,19 @@ def key(cluster: Real) -> str:
     return hashlib.sha256((cluster.state / "pki" / "sa.key").read_bytes()).hexdigest()
 
 
+def token(tunnel: str) -> str:
+    """Return a workspace's token, derived as the broker does."""
+    return hmac.new(b"t" * 32, tunnel.encode(), "sha256").hexdigest()
+
+
+def canary_of(cluster: Real) -> str:
+    """Return the name of the canary of this image and this cluster: who runs another image beside us has another canary."""
+    return f"canary-{hashlib.sha256(f'{images.workspace()[1]} {key(cluster)}'.encode()).hexdigest()[:10]}"
+
+
 def prepare(cluster: Real, folder: Path) -> Path:
     """Make our namespace, the runtime class, a canary that everybody may reach if the network lets them, and a dataset."""
+    name = canary_of(cluster)
     canary = {
         "name": "canary",
         "image": images.workspace()[1],
@@ -56,13 +65,13 @@ def prepare(cluster: Real, folder: Path) -> Path:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}},
         {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"}, "handler": "runsc"},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "canary", "namespace": HOME}, "stringData": {"key": key(cluster)}},
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "canary", "namespace": HOME, "labels": {"app": "canary", "key": key(cluster)[:16]}}, "spec": pod},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": HOME, "labels": {"app": "canary"}}, "spec": pod},
     ]
-    there = cluster.kubectl("get", "pod", "canary", "-n", HOME, "--ignore-not-found", "-o", "jsonpath={.spec.containers[0].image} {.metadata.labels.key}", check=False)
-    if there != f"{images.workspace()[1]} {key(cluster)[:16]}":
-        cluster.kubectl("delete", "pod", "canary", "-n", HOME, "--ignore-not-found", "--grace-period=1")
     cluster.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-    cluster.kubectl("wait", "-n", HOME, "--for=condition=Ready", "pod/canary", "--timeout=60s", seconds=90)
+    for other in cluster.get("pods", "-l", "app=canary", "-n", HOME)["items"]:
+        if other["metadata"]["name"] != name and now() - datetime.fromisoformat(other["metadata"]["creationTimestamp"]) > timedelta(hours=2):
+            cluster.kubectl("delete", "pod", other["metadata"]["name"], "-n", HOME, "--ignore-not-found", "--grace-period=1")
+    cluster.kubectl("wait", "-n", HOME, "--for=condition=Ready", f"pod/{name}", "--timeout=60s", seconds=90)
     (folder / "datasets" / "flchain" / "1").mkdir(parents=True)
     (folder / "datasets" / "flchain" / "1" / "persons.csv").write_text("id,age\n1,61\n2,74\n")
     for one in (folder / "datasets" / "flchain").rglob("*"):
@@ -80,7 +89,7 @@ class Bench:
         """Find the canary."""
         self.cluster, self.folder, self.runtime = cluster, folder, runtime
         self.api = Api.connect(str(cluster.kubeconfig))
-        self.canary = Canary(self.pod("canary", HOME)["status"]["podIP"], CANARY, key(cluster))
+        self.canary = Canary(self.pod(canary_of(cluster), HOME)["status"]["podIP"], CANARY, key(cluster))
         self.plans: list[WorkspacePlan] = []
         self.tunnels = self.hands()
 
@@ -91,7 +100,7 @@ class Bench:
             "image": images.workspace()[1],
             "runtime_class": "" if weak else self.runtime,
             "gateway": (HOME, GATEWAY),
-            "datasets": {"hostPath": {"path": f"{self.folder}/datasets/{{name}}/{{version}}", "type": "Directory"}},
+            "datasets": {"hostPath": {"path": f"{self.folder}/datasets/{{view}}", "type": "Directory"}},
             "homes": {"hostPath": {"path": f"{self.folder}/homes/{{permit}}/{{person}}", "type": "DirectoryOrCreate"}},
             "user_namespace": False,
             "weak_isolation": weak,
@@ -101,12 +110,8 @@ class Bench:
 
     def hands(self, place: Place | None = None, targets: tuple[tuple[str, str, str, int], ...] | None = None) -> Cluster:
         """Return another worker's view of the same cluster."""
-
-        def sources(plan: WorkspacePlan) -> Mapping[str, Mapping[str, str]]:
-            return {name: {"name": name, "version": "1"} for name in plan.datasets}
-
         around = Surroundings(targets or self.targets(), self.canary)
-        return Cluster(self.api, place or self.place(), around, home=HOME, secret="s" * 32, now=now, sources=sources)
+        return Cluster(self.api, place or self.place(), around, home=HOME, secret="s" * 32, token=token, now=now, sources=sources)
 
     def targets(self) -> tuple[tuple[str, str, str, int], ...]:
         """Return what a pod here must not reach."""
@@ -130,10 +135,11 @@ class Bench:
 
     def plan(self, *, seconds: float = 600) -> WorkspacePlan:
         """Return a plan with one dataset and a home of its own."""
+        tunnel = ids.new("tun")
         plan = WorkspacePlan(
-            tunnel=ids.new("tun"), person=ids.new("usr"), permit=ids.new("per"), title="Survival",
+            tunnel=tunnel, person=ids.new("usr"), permit=ids.new("per"), title="Survival",
             deadline=now() + timedelta(seconds=seconds), datasets=("flchain",), home="/homes/x",
-            token=secrets.token_urlsafe(32), limits=Limits(home=32 * MIB, memory=1024 * MIB),
+            token=token(tunnel), limits=Limits(home=32 * MIB, memory=1024 * MIB),
         )  # fmt: skip
         home = self.folder / "homes" / plan.permit / plan.person
         home.mkdir(parents=True)
@@ -179,6 +185,11 @@ class Bench:
                 self.tunnels.stop(plan.tunnel)
                 self.tunnels.acknowledge(plan.tunnel)
         assert soon(lambda: not [one for plan in self.plans for one in self.left_behind(plan.tunnel)], 30)
+
+
+def sources(plan: WorkspacePlan) -> Mapping[str, Mapping[str, str]]:
+    """Return what fills the braces for a plan's datasets: the view is a folder below ``datasets``."""
+    return {name: {"name": name, "version": "1", "view": f"{name}/1"} for name in plan.datasets}
 
 
 def soon(condition: Callable[[], object], seconds: float = 20) -> bool:

@@ -25,12 +25,11 @@ from broker.adapters.kubernetes_api import Api
 from sulku.manifests import DOMAIN, TUNNEL, Manifest, Place
 from sulku.rehearsal import DOCTOR
 from tests.cluster import images, programs
-from tests.cluster.bench import now, soon
+from tests.cluster.bench import GATEWAY, now, soon
 from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import CHART, client, values
 
 PROGRAM: Final = (CHART.parents[1] / "hub" / "images" / "poddoctor.py").read_text()
-GATEWAY: Final = {"app.kubernetes.io/component": "gateway"}
 METADATA: Final = "100.100.100.200"  # one of the large clouds'; another test listens on the more usual one
 LEVEL: Final = "pod-security.kubernetes.io/enforce"
 _NAME: Final = r"(?<![\w-]){}-(?=[0-9a-hjkmnp-tv-z]{{16}}(?![0-9a-z]))"
@@ -56,9 +55,9 @@ def eyes(cluster: Cluster, tongue: Tongue) -> Eyes:
     """Return the administrator's view of the cluster, in another tongue; whoever asks does not notice."""
 
     class Translated(Eyes):
-        def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, content: str = "application/json") -> Any:
+        def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, content: str = "application/json", **more: str) -> Any:
             asked = json.loads(tongue.there(json.dumps([path, body, dict(query or {})])))
-            return json.loads(tongue.back(json.dumps(super().call(method, *asked, content=content))))
+            return json.loads(tongue.back(json.dumps(super().call(method, *asked, content=content, **more))))
 
         def text(self, path: str, query: Mapping[str, str]) -> tuple[str, datetime]:
             return super().text(tongue.there(path), query)

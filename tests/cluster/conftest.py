@@ -13,6 +13,13 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import Guarded
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the time of a test here begin with the test: it may wait for its turn longer than it takes."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180, func_only=True))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """Give the cluster, raised if need be (it stays for the next run: `make cluster-down` ends it), from inside."""

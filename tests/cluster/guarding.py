@@ -29,13 +29,14 @@ from sulku.errors import TunnelEndedError
 from sulku.manifests import DOMAIN, TUNNEL, Manifest, Place, namespace_of
 from sulku.plan import WorkspacePlan
 from tests.cluster import images, programs
-from tests.cluster.bench import _SECURE, Bench, now, soon
+from tests.cluster.bench import _SECURE, GATEWAY, Bench, now, soon, sources
+from tests.cluster.bench import token as workspace_token
 from tests.cluster.cluster import Cluster
 
 CHART: Final = Path(__file__).parents[2] / "helm" / "sulku"
 HOME: Final = "guards"  # where the chart is installed in these tests
 LABEL: Final = f"guards-test.internal/{TUNNEL.partition('/')[2]}"
-GATEWAY: Final = {"app.kubernetes.io/component": "gateway"}
+KWOK: Final = "system:serviceaccount:kwok:kwok"  # who speaks for pretended nodes
 WORKER: Final = f"system:serviceaccount:{HOME}:worker"
 _NAME: Final = re.compile(r"(?<![\w-])t-(?=[0-9a-hjkmnp-tv-z]{16}(?![0-9a-z]))")
 _BACK: Final = re.compile(r"(?<![\w-])g-(?=[0-9a-hjkmnp-tv-z]{16}(?![0-9a-z]))")
@@ -62,16 +63,17 @@ def rendered(values: Mapping[str, Any], *, domain: str = "guards-test.internal")
 def values(folder: Path) -> dict[str, Any]:
     """Return what the operator of the test cluster decided."""
     volumes = {"hostPath": [f"{folder}/datasets", f"{folder}/homes"]}
-    return {"tunnels": {"images": [images.workspace()[1]], "userNamespaces": False, "volumes": volumes, "longest": 7200}}
+    about = {"images": [images.workspace()[1]], "userNamespaces": False, "volumes": volumes, "longest": 7200}
+    return {"tunnels": about, "guards": {"kubelets": [KWOK]}}
 
 
 class Translated(Api):
     """An API server on which tunnels are called as in these tests; whoever calls it does not notice."""
 
-    def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, content: str = "application/json") -> Any:
+    def call(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, content: str = "application/json", **more: str) -> Any:
         """As ``Api.call``."""
         asked = json.loads(there(json.dumps([path, body, dict(query or {})])))
-        return json.loads(back(json.dumps(super().call(method, *asked, content=content))))
+        return json.loads(back(json.dumps(super().call(method, *asked, content=content, **more))))
 
 
 class Pad(Translated):
@@ -85,9 +87,13 @@ class Pad(Translated):
     def find(self, kind: str, name: str, namespace: str = "") -> None:
         """Find nothing."""
 
-    def make(self, manifest: Manifest) -> None:
+    def make(self, manifest: Manifest) -> bool:
         """Write it down."""
         self.made.append(json.loads(there(json.dumps(manifest))))
+        return True
+
+    def remove(self, kind: str, name: str, namespace: str = "", *, grace: int | None = None) -> None:
+        """Remove nothing."""
 
 
 def client(cluster: Cluster, *, user: str = "", group: str = "", token: str = "") -> ApiClient:
@@ -226,19 +232,15 @@ class Guarded(Bench):
 
     def hands(self, place: Place | None = None, targets: tuple[tuple[str, str, str, int], ...] | None = None, api: Api | None = None) -> Tunnels:
         """Return the tunnels of the worker's account."""
-
-        def sources(plan: WorkspacePlan) -> Mapping[str, Mapping[str, str]]:
-            return {name: {"name": name, "version": "1"} for name in plan.datasets}
-
         around = Surroundings(targets or self.targets(), self.canary)
-        return Tunnels(api or self.worker, place or self.place(), around, home=HOME, secret="s" * 32, now=now, sources=sources)
+        return Tunnels(api or self.worker, place or self.place(), around, home=HOME, secret="s" * 32, token=workspace_token, now=now, sources=sources)
 
     def objects(self, plan: WorkspacePlan) -> list[Manifest]:
         """Return what the worker would make for ``plan``, as it is called here."""
         pad = Pad(self.worker._client)
         with suppress(TunnelEndedError):
             self.hands(api=pad).start(plan)
-        return pad.made
+        return [one for one in pad.made if one["kind"] != "ConfigMap"]  # the record of an end that follows, as there is no pod
 
     def space(self, plan: WorkspacePlan) -> str:
         """Return the namespace of ``plan`` as it is called here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -14,7 +15,14 @@ from tests.cluster import programs
 ROOT: Final = Path(__file__).parents[2]
 KEPT: Final = programs.CACHE.parent / "images"
 SETTINGS: Final = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+TRUSTED: Final = ("-v", "/etc/ssl/certs:/etc/ssl/certs:ro")  # by whoever fetches Python packages in a build
 PACKAGES: Final = "python3,python3-venv,fonts-dejavu-core"
+OPA: Final = """\
+FROM scratch
+COPY opa /opa
+USER 1000:1000
+ENTRYPOINT ["/opa"]
+"""
 PAUSE: Final = """\
 FROM localhost/sulku-base:1
 ENTRYPOINT ["/usr/bin/sleep", "infinity"]
@@ -62,13 +70,19 @@ def _built(name: str, tag: str, *words: str) -> Path:
     target = KEPT / f"{name}-{tag}.tar"
     if target.exists():
         return target
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return target if target.exists() else _build(name, tag, target, *words)
+
+
+def _build(name: str, tag: str, target: Path, *words: str) -> Path:
     _base_image()
     image = f"localhost/{name}:{tag}"
-    certificates = "/etc/ssl/certs:/etc/ssl/certs:ro"
-    _buildah("bud", "-q", "--layers", "--build-arg", "BASE=localhost/sulku-base:1", "-v", certificates, "-t", image, *words)
+    _buildah("bud", "-q", "--layers", "--build-arg", "BASE=localhost/sulku-base:1", "-t", image, *words)
     draft = target.with_suffix(".new")
     draft.unlink(missing_ok=True)
-    _buildah("push", "-q", image, f"oci-archive:{draft}:{image}")
+    _buildah("push", "-q", "--disable-compression", image, f"oci-archive:{draft}:{image}")
     for old in KEPT.glob(f"{name}-*.tar"):
         old.unlink()
     return draft.rename(target)
@@ -88,4 +102,34 @@ def workspace() -> tuple[Path, str]:
     """Return the archive and the name of the Python workspace."""
     folder = ROOT / "hub" / "images" / "python"
     tag = _digest(folder)
-    return _built("sulku-workspace", tag, "-f", str(folder / "Containerfile"), "."), f"localhost/sulku-workspace:{tag}"
+    return _built("sulku-workspace", tag, *TRUSTED, "-f", str(folder / "Containerfile"), "."), f"localhost/sulku-workspace:{tag}"
+
+
+@functools.cache
+def server() -> tuple[Path, str]:
+    """Return the archive and the name of our own parts."""
+    inside, python = ROOT / "hub" / "images", workspace()
+    ours = [ROOT / name for name in ("requirements.txt", "src", "broker", "policies")]
+    tag = _digest(*ours, *(ROOT / "hub").glob("*.py"), inside / "server", inside / "poddoctor.py", inside / "python" / "requirements.txt")
+    if not _buildah("images", "-q", "--filter", f"reference={python[1]}"):
+        _buildah("pull", "-q", f"oci-archive:{python[0]}")
+    words = (*TRUSTED, "--build-arg", f"WORKSPACE={python[1]}", "-f", str(inside / "server" / "Containerfile"), ".")
+    return _built("sulku-server", tag, *words), f"localhost/sulku-server:{tag}"
+
+
+@functools.cache
+def debian(name: str) -> tuple[Path, str]:
+    """Return the archive and the name of ``postgres`` or ``redis``."""
+    file = ROOT / "hub" / "images" / name / "Containerfile"
+    tag = _digest(file)
+    return _built(f"sulku-{name}", tag, "-f", str(file), str(file.parent)), f"localhost/sulku-{name}:{tag}"
+
+
+@functools.cache
+def opa() -> tuple[Path, str]:
+    """Return the archive and the name of the policy server: its program and nothing else."""
+    program = programs.program("opa")
+    tag = program.parent.name.rpartition("-")[2]
+    file = KEPT / "Containerfile.opa"
+    file.write_text(OPA)
+    return _built("opa", tag, "-f", str(file), str(program.parent)), f"localhost/opa:{tag}"

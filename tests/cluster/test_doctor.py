@@ -33,7 +33,7 @@ from tests.cluster.bench import now, soon
 from tests.cluster.clinic import METADATA, Clinic, Tongue, mutation
 from tests.cluster.cluster import ADDRESS, Cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600, func_only=True)]
 SOUND = Tongue("doctor-sound.internal", "d")
 SPOILED = Tongue("doctor-spoiled.internal", "s")
 OTHER = Tongue("doctor-other.internal", "c")

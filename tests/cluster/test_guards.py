@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from broker.adapters.kubernetes_api import Api
 from sulku.manifests import POD, Manifest
 from sulku.plan import EndRecord
 from tests.cluster.bench import _SECURE, now, soon
-from tests.cluster.guarding import HOME, Guarded, changed, rendered, values
+from tests.cluster.guarding import HOME, KWOK, Guarded, Person, changed, client, rendered, values
 
 Change = Callable[[Any], None]
 
@@ -70,6 +71,10 @@ def unbounded_scratch(pod: Any) -> None:
     del next(one for one in pod["spec"]["volumes"] if one["name"] == "tmp")["emptyDir"]["sizeLimit"]
 
 
+def scratch_on_a_disk(pod: Any) -> None:
+    del next(one for one in pod["spec"]["volumes"] if one["name"] == "tmp")["emptyDir"]["medium"]
+
+
 def other_secret(pod: Any) -> None:
     next(one for one in pod["spec"]["volumes"] if one["name"] == "told")["secret"]["secretName"] = "other"
 
@@ -117,6 +122,7 @@ BROKEN: dict[str, tuple[str, Change]] = {
     "the downward API": ("mounts claims", volume(downwardAPI={"items": []})),
     "an image as a volume": ("mounts claims", volume(image={"reference": "registry.example/other:1"})),
     "scratch without end": ("mounts claims", unbounded_scratch),
+    "scratch on the node's disk": ("in memory", scratch_on_a_disk),
     "another secret": ("mounts claims", other_secret),
     "data that may be written": ("data in a tunnel is read-only", writable_data),
     "mounts that come later": ("data in a tunnel is read-only", passed_on),
@@ -145,6 +151,8 @@ BROKEN: dict[str, tuple[str, Change]] = {
         of(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "tunnel", "key": "token"}}}]),
     ),
     "an environment from elsewhere": ("environment variable", of(envFrom=[{"configMapRef": {"name": "kube-root-ca.crt"}}])),
+    "last words in its status": ("pod's status", of(terminationMessagePath="/dev/termination-log")),
+    "the end of its log in its status": ("pod's status", of(terminationMessagePolicy="FallbackToLogsOnError")),
     "no bound of memory": ("bound of memory", without_bound),
 }  # fmt: skip
 
@@ -246,6 +254,14 @@ def test_an_administrator_changes_nothing_of_it_its_deadline_and_its_status_incl
     for change in ({"status": {"phase": "Failed"}}, {"metadata": {"labels": {"app": "other"}}}):
         assert guarded.admin.refused("PATCH", f"{path}/status", change)[0] == "writers"
         assert guarded.mighty.refused("PATCH", f"{path}/status", change)[0] == "writers"
+
+
+def test_only_a_virtual_kubelet_that_the_operator_named_says_how_a_pod_is(guarded: Guarded) -> None:
+    path = f"{pods(guarded.space(guarded.running), POD)}/status"
+    accounts = {name: Person(name, Api(client(guarded.cluster, user=name, group="system:masters"))) for name in (KWOK, f"{KWOK}-other")}
+    accounts[KWOK].does("PATCH", path, {"status": {"message": "well"}})
+    assert accounts[f"{KWOK}-other"].refused("PATCH", path, {"status": {"message": "well"}})[0] == "writers"
+    assert accounts[KWOK].refused("PATCH", pods(guarded.space(guarded.running), POD), {"spec": {"activeDeadlineSeconds": 5}})[0] == "writers"
 
 
 def test_nobody_adds_a_container_to_it_resizes_binds_or_evicts_it(guarded: Guarded) -> None:

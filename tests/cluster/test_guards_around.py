@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sulku.manifests import Manifest
+from tests.cluster.bench import HOME as BENCH
 from tests.cluster.bench import soon
 from tests.cluster.guarding import HOME, LABEL, Guarded, changed, path_of, there
 
@@ -324,10 +325,13 @@ def test_the_worker_does_nothing_elsewhere_whatever_rights_it_has(guarded: Guard
     assert guarded.mighty.refused("POST", f"/api/v1/namespaces/{HOME}/pods/plain/exec", dry=False, command="id", stdout="1")[0] == "worker"
 
 
-def test_it_reads_no_secret_but_its_own_and_no_pod_but_its_own(guarded: Guarded) -> None:
+def test_it_reads_no_secret_and_no_pod_but_those_of_tunnels(guarded: Guarded) -> None:
     worker, space = guarded.accounts["worker"], guarded.space(guarded.running)
-    worker.does("GET", f"/api/v1/namespaces/{space}/secrets/tunnel")
-    for path in ("namespaces/sulku/secrets/canary", "secrets", f"namespaces/{space}/secrets", f"namespaces/{HOME}/pods/plain", "pods", f"namespaces/{space}/pods/workspace/log"):
+    listed = worker.does("GET", "/api/v1/pods", fieldSelector="metadata.name=workspace", labelSelector=LABEL)["items"]
+    assert space in {one["metadata"]["namespace"] for one in listed}
+    assert worker.refused("GET", "/api/v1/pods", fieldSelector="metadata.name=plain")[0] == "rights"
+    secrets = (f"namespaces/{BENCH}/secrets/canary", "secrets", f"namespaces/{space}/secrets", f"namespaces/{space}/secrets/tunnel")
+    for path in (*secrets, f"namespaces/{HOME}/pods/plain", "pods", f"namespaces/{space}/pods/workspace/log"):
         assert worker.refused("GET", f"/api/v1/{path}")[0] == "rights"
 
 

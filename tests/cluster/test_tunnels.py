@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from broker.adapters import podline
 from sulku.closure import POD_WAYS
-from sulku.errors import NotProvedClosedError, TunnelEndedError
+from sulku.errors import NotProvedClosedError, TunnelEndedError, WorkspaceNotReadyError
 from sulku.manifests import POD, PROVE, WORKSPACE, namespace_of
 from sulku.plan import Alive, EndRecord
-from tests.cluster.bench import Bench, now, soon
+from tests.cluster.bench import Bench, now, soon, token
 
 
 def test_a_sound_pod_is_proved_closed_by_every_way_and_every_control(bench: Bench) -> None:
@@ -57,6 +58,41 @@ def test_stopping_leaves_nothing_and_a_late_opening_does_nothing(bench: Bench) -
     assert record not in bench.tunnels.ended()
     with pytest.raises(TunnelEndedError):
         bench.tunnels.start(plan)
+
+
+def test_what_was_shown_before_the_release_is_shown_again_to_whoever_repeats_it(bench: Bench) -> None:
+    """A worker may be killed at any moment: the next one has the same proofs, also when JupyterLab serves already."""
+    plan = bench.plan()
+    assert bench.tunnels.start(plan).closed
+    proofs = bench.tunnels.release(plan.tunnel, bench.volumes)
+    bench.tunnels.wait_ready(plan.tunnel, 60)
+    other = bench.hands()
+    assert other.start(plan).closed
+    assert other.release(plan.tunnel, bench.volumes) == proofs
+    assert other.wait_ready(plan.tunnel, 60)
+
+
+def test_an_address_that_another_tunnel_has_now_is_not_given_out_and_no_token_or_key_is_ever_sent(bench: Bench) -> None:
+    """The worker only seals with them. An address is reused when its pod is gone; whoever has it then cannot answer for this tunnel."""
+    sent: list[bytes] = []
+    plan, other = bench.plan(), bench.opened()
+    hands = bench.hands()
+
+    def listening(host: str, port: int, line: bytes, seconds: float) -> bytes:
+        sent.append(line)
+        return podline.direct(host, port, line, seconds)
+
+    hands._reach = listening
+    assert hands.start(plan).closed
+    hands.release(plan.tunnel, bench.volumes)
+    assert hands.wait_ready(plan.tunnel, 60)
+    secrets = (token(plan.tunnel), token(other.tunnel), hands._key(plan.tunnel), hands._key(other.tunnel))
+    assert len(sent) > 10
+    assert not any(secret[:16].encode() in line for secret in secrets for line in sent)
+    taken = bench.pod(POD, namespace_of(other.tunnel))["status"]["podIP"]
+    hands._address = lambda _: taken  # type: ignore[method-assign]
+    with pytest.raises(WorkspaceNotReadyError):
+        hands.wait_ready(plan.tunnel, 3)
 
 
 def test_the_kubelet_ends_a_tunnel_at_its_deadline_while_the_broker_does_nothing(bench: Bench) -> None:

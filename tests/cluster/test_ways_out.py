@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sulku.manifests import POD, PROBE, PROVE, WORKSPACE
 from tests.adapters.labs import Lab, Work
 from tests.cluster import images, ways
 from tests.cluster.bench import HOME, Bench
@@ -26,6 +27,7 @@ import socket, time
 held = []
 for port in %r:
     s = socket.socket(); s.setsockopt(1, 2, 1); s.bind(('0.0.0.0', port)); s.listen(64); held.append(s)
+print("listening", flush=True)
 time.sleep(1e6)
 """
 PODS = {
@@ -36,6 +38,8 @@ PODS = {
 
 class PodLab(Lab):
     """The same hands, over the pod's network as the gateway has it."""
+
+    tunnel = ""
 
     def _with(self, work: Work[Any], token: str | None = None) -> Any:
         async def run() -> Any:
@@ -122,7 +126,9 @@ def world(cluster: Cluster, prepared: Path) -> Iterator[World]:
 def lab(world: World, cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) -> Iterator[PodLab]:
     made = Bench(cluster, prepared, request.param)
     plan = made.opened()
-    yield PodLab(made.tunnels.wait_ready(plan.tunnel, 30), plan.token)
+    hands = PodLab(made.tunnels.wait_ready(plan.tunnel, 30), plan.token)
+    hands.tunnel = plan.tunnel
+    yield hands
     made.clear()
 
 
@@ -137,6 +143,24 @@ def test_the_work_itself_is_not_hindered(lab: PodLab) -> None:
     assert lab.run("import pandas as pd; d = pd.read_csv('/data/flchain/persons.csv'); print(len(d), d.age.mean())") == "2 67.5\n"
     assert lab.run("open('/home/researcher/mine.txt', 'w').write('kept'); print(open('/home/researcher/mine.txt').read())") == "kept\n"
     assert lab.run("import subprocess; print(subprocess.run(['echo', 'hello'], capture_output=True, text=True).stdout)") == "hello\n\n"
+
+
+def test_nothing_that_is_written_inside_comes_into_the_log(lab: PodLab, world: World) -> None:
+    """Which administrators read and clusters ship elsewhere; another pod's words are there."""
+    lab.run("""
+import os, subprocess
+for number in (1, 2):
+    os.write(number, b'HOSTILE')
+    for process in ('self', '1', str(os.getppid())):
+        try:
+            open(f'/proc/{process}/fd/{number}', 'w').write('HOSTILE')
+        except OSError:
+            pass
+subprocess.run('echo HOSTILE; echo HOSTILE >&2', shell=True)""")
+    space = f"t-{lab.tunnel[4:]}"
+    for container in (WORKSPACE, PROBE, PROVE):
+        assert world.cluster.kubectl("logs", POD, "-n", space, "-c", container) == ""
+    assert "listening" in world.cluster.kubectl("logs", "services", "-n", HOME)
 
 
 def test_each_way_succeeds_where_it_may(world: World) -> None:

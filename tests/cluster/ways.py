@@ -155,6 +155,8 @@ def _path_ways() -> dict[str, Way]:
         "a new file beside the dataset": write("/data/new", ""),
         "writing to the programs": write("/opt/sulku/podboot.py", ""),
         "writing to the system": write("/etc/passwd", "node"),
+        "last words in the pod's status": write("/dev/termination-log", "pod"),
+        "last words where they would be": write("/root/last-words", "pod"),
         "the probe's key": Way("print('OUT', open('/run/sulku/probe-key').read())", ""),
         "the other container's files": Way(
             "import os; print('OUT' if any('podprobe' in open(f'/proc/{p}/cmdline').read() for p in os.listdir('/proc') if p.isdigit()) else '')",

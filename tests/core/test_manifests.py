@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sulku.errors import ConfigurationError
-from sulku.manifests import POD, PROBE_PORT, PROVE, WORKSPACE, WORKSPACE_PORT, Place, manifests
+from sulku.manifests import CLAIMS, OWNER, POD, PROBE_PORT, PROVE, TUNNEL, WORDS, WORKSPACE, WORKSPACE_PORT, Place, manifests
 from sulku.plan import WorkspacePlan
 
 GOLDEN = Path(__file__).with_name("golden") / "tunnel.json"
@@ -27,7 +27,7 @@ PLACE = Place(
     homes={"nfs": {"server": "files.example", "path": "/homes/{permit}/{person}"}},
 )
 FILTERS = {"x86_64": b"\0" * 16, "aarch64": b"\1" * 16}
-SOURCES = {name: {"dataset": f"dst_{name}", "version": "1", "name": name} for name in PLAN.datasets}
+SOURCES = {name: {"dataset": f"dst_{name}", "version": "1", "name": name, "view": f"{name:x<64}"} for name in PLAN.datasets}
 
 
 def made(place: Place = PLACE, plan: WorkspacePlan = PLAN, seconds: int = 3600) -> tuple[dict[str, Any], ...]:
@@ -135,6 +135,37 @@ def test_a_volume_is_bound_to_this_tunnels_claim_and_survives_it() -> None:
         assert each["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
     assert volumes[0]["spec"]["csi"]["volumeHandle"] == "dst_flchain-1"
     assert volumes[2]["spec"]["nfs"]["path"] == "/homes/per_0123456789abcdef/usr_0123456789abcdef"
+
+
+def test_a_dataset_may_come_from_the_folder_in_which_the_vault_laid_out_what_is_granted() -> None:
+    place = replace(PLACE, datasets={"nfs": {"server": "files.example", "path": "/views/{view}", "readOnly": True}})
+    volumes = [each["spec"] for each in made(place=place) if each["kind"] == "PersistentVolume" and each["spec"]["accessModes"] == ["ReadOnlyMany"]]
+    assert [each["nfs"]["path"] for each in volumes] == [f"/views/{SOURCES[name]['view']}" for name in PLAN.datasets]
+
+
+def test_every_object_says_whose_it_is() -> None:
+    """By these two labels alone whoever ends a tunnel finds it; another installation's are not ours."""
+    space = one("Namespace")["metadata"]["name"]
+    assert {(each["metadata"]["labels"][TUNNEL], each["metadata"]["labels"][OWNER]) for each in made()} == {(space, "sulku")}
+
+
+def test_the_namespace_names_every_claim_in_it_so_that_an_end_needs_no_list() -> None:
+    claims = [each["metadata"]["name"] for each in made() if each["kind"] == "PersistentVolumeClaim"]
+    volumes = [each["metadata"]["name"] for each in made() if each["kind"] == "PersistentVolume"]
+    about = one("Namespace")["metadata"]
+    assert about["annotations"][CLAIMS].split() == claims
+    assert [f"{about['name']}-{claim}" for claim in claims] == volumes
+
+
+def test_what_is_said_inside_does_not_come_into_the_pods_status() -> None:
+    assert {(each["terminationMessagePath"], each["terminationMessagePolicy"]) for each in containers()} == {(WORDS, "File")}
+    assert WORDS.startswith("/root/")  # which nobody but root may enter
+
+
+def test_scratch_is_in_memory_and_bounded() -> None:
+    rooms = [volume["emptyDir"] for volume in pod()["volumes"] if "emptyDir" in volume]
+    assert len(rooms) == 2
+    assert all(room["medium"] == "Memory" and int(room["sizeLimit"]) > 0 for room in rooms)
 
 
 def test_two_datasets_whose_names_look_alike_get_volumes_of_their_own() -> None:

@@ -14,7 +14,7 @@ import pytest
 from websocket import WebSocketBadStatusException
 
 from tests.fakes.broker import FakeBroker
-from tests.gateway.rig import GatewayProcess, Workspace
+from tests.gateway.rig import Browser, GatewayProcess, Workspace
 
 KERNEL = "00000000-0000-0000-0000-000000000000"
 
@@ -30,8 +30,21 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         yield running
 
 
-def test_people_work_in_a_pod_as_they_do_behind_a_socket(gateway: GatewayProcess, pod: Workspace) -> None:
-    browser = gateway.enter(gateway.broker.open(pod.address, pod.token))
+@contextmanager
+def within(gateway: GatewayProcess, address: str, token: str) -> Iterator[Browser]:
+    """Be in a tunnel whose workspace is at ``address`` while the block lasts: an address has one tunnel at a time."""
+    tunnel = gateway.broker.open(address, token)
+    yield gateway.enter(tunnel)
+    gateway.broker.close(tunnel)
+
+
+@pytest.fixture
+def browser(gateway: GatewayProcess, pod: Workspace) -> Iterator[Browser]:
+    with within(gateway, pod.address, pod.token) as inside:
+        yield inside
+
+
+def test_people_work_in_a_pod_as_they_do_behind_a_socket(browser: Browser) -> None:
     assert browser.get("/api/contents?type=directory&content=1").status == 200
     channels = browser.channels(browser.kernel())
     assert channels.text("print(20 + 1)") == "21\n"
@@ -39,17 +52,18 @@ def test_people_work_in_a_pod_as_they_do_behind_a_socket(gateway: GatewayProcess
 
 
 def test_the_workspaces_token_is_shown_and_needed(gateway: GatewayProcess, pod: Workspace) -> None:
-    assert gateway.enter(gateway.broker.open(pod.address, "wrong")).get("/api/kernels").status == 403
-    assert gateway.enter(gateway.broker.open(pod.address, pod.token)).get("/api/kernels").status == 200
+    for token, status in (("wrong", 403), (pod.token, 200)):
+        with within(gateway, pod.address, token) as browser:
+            assert browser.get("/api/kernels").status == status
 
 
 @pytest.mark.parametrize("written", ["http://localhost:{}", "https://127.0.0.1:{}", "http://user@127.0.0.1:{}", "http://0.0.0.0:{}", "127.0.0.1:{}"])
 def test_an_address_written_in_another_way_is_not_connected_to_and_harms_no_other_tunnel(
-    gateway: GatewayProcess, pod: Workspace, written: str
+    gateway: GatewayProcess, pod: Workspace, written: str, browser: Browser
 ) -> None:
-    wrong = gateway.enter(gateway.broker.open(written.format(pod.port), pod.token))
-    assert (wrong.get("/api/kernels").status, wrong.get("/api/kernels").code) == (502, "workspace-unavailable")
-    assert gateway.enter(gateway.broker.open(pod.address, pod.token)).get("/api/kernels").status == 200
+    with within(gateway, written.format(pod.port), pod.token) as wrong:
+        assert (wrong.get("/api/kernels").status, wrong.get("/api/kernels").code) == (502, "workspace-unavailable")
+        assert browser.get("/api/kernels").status == 200
 
 
 class Elsewhere(BaseHTTPRequestHandler):

@@ -138,6 +138,16 @@ def test_a_cut_voids_what_was_sealed_before_it_wherever_it_is_heard(two: Pair, w
         assert browser.at(gateway).get(LAB).status == 200
 
 
+def test_a_cut_closes_the_sockets_of_one_person_at_both(two: Pair, workspace: Workspace) -> None:
+    one = two[0]
+    browser = entered(one, one.broker.open(workspace.socket, workspace.token, budget=10_000_000))
+    kernel = browser.at(one).kernel()
+    sockets = [browser.at(gateway).channels(kernel) for gateway in two]
+    assert [socket.text("print(1)") for socket in sockets] == ["1\n", "1\n"]
+    assert [gateway.cut(browser.tunnel) for gateway in two] == [1, 1]
+    assert [socket.closing() for socket in sockets] == [(4000, "closed")] * 2
+
+
 def test_who_leaves_has_left(two: Pair, workspace: Workspace) -> None:
     one, _ = two
     browser = entered(one, one.broker.open(workspace.socket, workspace.token))

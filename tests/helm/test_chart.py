@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from broker.adapters import kubernetes as adapter
+from broker.adapters import kubernetes_endings
 from sulku import guards, ids, manifests
 from sulku.manifests import DOMAIN, KEY, POD, PROBE_PORT, TUNNEL, WORKSPACE_PORT, Manifest
 from tests.cluster import programs
@@ -180,9 +181,9 @@ def _plural(kind: str) -> str:
 
 
 def _called() -> set[tuple[str, str]]:
-    """Return (resource, verb) of every call of the API in the adapter, read from its text."""
+    """Return (resource, verb) of every call of the API in the adapter's two files, read from their text."""
     found = {(_plural(one["kind"]), "create") for one in made()}
-    for node in ast.walk(ast.parse(Path(adapter.__file__).read_text())):
+    for node in [node for file in (adapter.__file__, kubernetes_endings.__file__) for node in ast.walk(ast.parse(Path(file).read_text()))]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "self._api":
             kind = node.args[0]
             if isinstance(kind, ast.Constant):
@@ -201,11 +202,11 @@ def test_the_worker_may_do_what_its_adapter_calls_and_look_at_the_guards_and_not
     assert not any("*" in rule[part] for rule in wide for part in ("apiGroups", "resources", "verbs"))
 
 
-def test_it_reads_one_secret_and_one_pod_by_name() -> None:
+def test_it_reads_no_secret_and_pods_of_one_name() -> None:
     wide = of("ClusterRole")[f"worker.tunnels.{DOMAIN}"]["rules"]
-    for resource, name in (("secrets", KEY), ("pods", POD)):
-        verbs = {verb: rule.get("resourceNames") for rule in wide if resource in rule["resources"] for verb in rule["verbs"]}
-        assert {verb: names for verb, names in verbs.items() if verb != "create"} == {verb: [name] for verb in verbs if verb != "create"}
+    given = {one: [(verb, rule.get("resourceNames")) for rule in wide if one in rule["resources"] for verb in rule["verbs"]] for one in ("secrets", "pods")}
+    assert given["secrets"] == [("create", None)]
+    assert sorted(given["pods"]) == [("create", None), *((verb, [POD]) for verb in ("delete", "get", "list", "patch"))]
 
 
 def test_nobody_but_the_worker_has_a_right_and_no_account_brings_its_token() -> None:

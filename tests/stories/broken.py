@@ -38,7 +38,7 @@ def noticed(one: Break) -> bool:
     """Whether the story fails on a copy of the repository with ``one`` broken."""
     with tempfile.TemporaryDirectory(prefix="sulku-broken-") as folder:
         copy = Path(folder) / "tree"
-        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+        listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
         for name in filter(None, listed):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
@@ -49,6 +49,7 @@ def noticed(one: Break) -> bool:
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/stories/test_story.py", "-k", "embedded"]
         env = {"PYTHONPATH": f"{copy / 'src'}:{copy}", "HOME": str(Path.home()), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
         done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=400)
+        assert done.returncode in {0, 1}, f"the story did not run at all: {done.stdout[-2000:]}{done.stderr[-500:]}"
         if done.returncode == 1:
             line = next((line for line in done.stdout.splitlines() if line.startswith("E  ")), "")
             print(f"step {one.step}: {one.what}: noticed  ({line[1:].strip()[:120]})", flush=True)

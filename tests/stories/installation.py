@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from broker import settings as settings_module
 from broker import wiring
@@ -20,9 +21,11 @@ from broker.adapters.clock import SystemClock
 from broker.adapters.sandbox import Sandbox
 from broker.flows import datasets
 from broker.processes import Running
+from broker.settings import Settings
 from sulku import ids
 from sulku.datasets import Catalogue
 from sulku.people import Actor, Role
+from sulku.plan import EndRecord
 from tests.stories import clinical
 from tests.stories.person import Person
 
@@ -48,13 +51,58 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class At(Protocol):
+    """Where the story happens: what it asks of an installation, on one machine or on a cluster.
+
+    Attributes:
+        keeper: What ends a workspace by itself there, in words.
+        clocks: Who ends a tunnel while the broker is dead, in words.
+        shortest: Minutes of a tunnel in which three can be opened at once.
+        late: Seconds within which a workspace is dead after its deadline.
+    """
+
+    settings: Settings
+    keeper: str
+    clocks: str
+    shortest: int
+    late: float
+
+    def person(self, email: str, role: str | None = None) -> Person:
+        """Return somebody, signed in."""
+
+    def catalogue(self) -> dict[str, str]:
+        """Take the three datasets in and catalogue them; return their ids by name."""
+
+    def cli(self, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+        """Run the researcher's, steward's and auditor's command."""
+
+    def kill(self, part: str) -> None:
+        """End a part without warning, and keep it dead."""
+
+    def start(self, part: str) -> None:
+        """Have a part that was killed run and answer again."""
+
+    def tail(self, part: str) -> str:
+        """Return the end of what a part wrote."""
+
+    def kill_keeper(self, tunnel: str) -> None:
+        """Kill what ends the workspace of a tunnel by itself."""
+
+    def ended(self, tunnel: str) -> EndRecord | None:
+        """Return what was left of a workspace at its end, if it has ended."""
+
+
 @dataclass
 class Installation:
-    """One installation. ``given`` are settings that differ from the defaults, such as for the production services."""
+    """One installation on this machine. ``given`` are settings that differ from the defaults, such as for the production services."""
 
     given: Mapping[str, Any] = field(default_factory=dict)
     keep: Path | None = None  # a folder to use and leave in place; else a temporary one
     people: list[Person] = field(default_factory=list)
+    keeper: str = "the supervisor"
+    clocks: str = "gateway and supervisor"
+    shortest: int = 1
+    late: float = 2.0
 
     def __enter__(self) -> Self:
         self.state = self.keep or Path(tempfile.mkdtemp(prefix="sulku-"))
@@ -97,9 +145,28 @@ class Installation:
         """The workspaces of this machine, as anybody with the state folder sees them, whether the broker lives or not."""
         return Sandbox(self.state, self.settings.workspace.expanduser(), self.settings.image, now=SystemClock().now)
 
-    def supervisor(self, tunnel: str) -> int:
-        """Return the process id of a tunnel's supervisor."""
-        return int(json.loads((self.state / "run" / ids.label(tunnel) / "namespaces.json").read_text())["supervisor"])
+    def kill_keeper(self, tunnel: str) -> None:
+        """Kill the supervisor of a tunnel."""
+        told = json.loads((self.state / "run" / ids.label(tunnel) / "namespaces.json").read_text())
+        os.kill(int(told["supervisor"]), signal.SIGKILL)
+
+    def ended(self, tunnel: str) -> EndRecord | None:
+        """Return the end record of a tunnel, if it has ended."""
+        found = self.sandbox.status(tunnel)
+        return found if isinstance(found, EndRecord) else None
+
+    def kill(self, part: str) -> None:
+        """End a process without warning."""
+        self.running.kill(part)
+
+    def start(self, part: str) -> None:
+        """Start a process again and wait until all answer."""
+        self.running.start(part)
+        self.running.wait_ready()
+
+    def tail(self, part: str) -> str:
+        """Return the end of a process's log."""
+        return self.running.tail(part)
 
     def _end_workspaces(self) -> None:
         """Supervisors outlive the broker by design; a test's do not outlive the test."""

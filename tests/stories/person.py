@@ -8,6 +8,7 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import aiohttp
 import httpx2
 
-from broker.adapters.oidc import LocalTransport
 from broker.settings import Settings
 from sulku import ids
 
@@ -29,13 +29,32 @@ class RefusedByApi(Exception):
         self.code = str(problem.get("code"))
 
 
+def here(_: str) -> str:
+    """Return the address of every name of an installation on this machine."""
+    return "127.0.0.1"
+
+
+class Named(httpx2.HTTPTransport):
+    """Finds the names of an installation by a function of our own, as nobody publishes them; Host headers and cookies stay."""
+
+    def __init__(self, resolve: Callable[[str], str]) -> None:
+        super().__init__()
+        self._resolve = resolve
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        where = request.url.copy_with(host=self._resolve(request.url.host))
+        return super().handle_request(
+            httpx2.Request(request.method, where, headers=request.headers, stream=request.stream, extensions=request.extensions)
+        )
+
+
 class Person:
     """One signed-in person: ``api`` by a token from the device flow, ``web`` by a browser's cookies."""
 
-    def __init__(self, settings: Settings, email: str, role: str | None = None) -> None:
-        self.settings, self.email = settings, email
-        self.web = httpx2.Client(transport=LocalTransport(), follow_redirects=True, timeout=60)
-        self._api = httpx2.Client(transport=LocalTransport(), base_url=f"{settings.url}/api/v1", timeout=90)
+    def __init__(self, settings: Settings, email: str, role: str | None = None, resolve: Callable[[str], str] = here) -> None:
+        self.settings, self.email, self.resolve = settings, email, resolve
+        self.web = httpx2.Client(transport=Named(resolve), follow_redirects=True, timeout=60)
+        self._api = httpx2.Client(transport=Named(resolve), base_url=f"{settings.url}/api/v1", timeout=90)
         self._api.headers["Authorization"] = f"Bearer {self._token()}"
         if role:
             self._api.headers["Sulku-Role"] = role
@@ -200,7 +219,8 @@ class Connected:
         jar = lab.person.web.cookies.jar
         cookies = "; ".join(f"{one.name}={one.value}" for one in jar if host.split(":")[0] == one.domain.lstrip("."))
         self.http = aiohttp.ClientSession()
-        url = f"ws://127.0.0.1:{host.rsplit(':', 1)[1]}/api/kernels/{lab.kernel}/channels?session_id={lab.session}"
+        name, _, port = host.partition(":")
+        url = f"ws://{lab.person.resolve(name)}:{port or 80}/api/kernels/{lab.kernel}/channels?session_id={lab.session}"
         headers = {"Host": host, "Cookie": cookies, "Origin": lab.origin}
         self.socket = await self.http.ws_connect(url, headers=headers, max_msg_size=0)
 

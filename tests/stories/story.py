@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import threading
 import time
 import zipfile
@@ -16,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sulku import ids
-from sulku.plan import EndRecord
 from tests.stories.clinical import DATASETS
-from tests.stories.installation import Installation
+from tests.stories.installation import At
 from tests.stories.person import Lab, Person, RefusedByApi, Watcher
 
 OTHERS = ("aki", "eva", "ilo")
@@ -40,7 +37,7 @@ class Told:
 class Story:
     """Runs the steps in order, on one installation; ``tell`` hears each line as it happens."""
 
-    at: Installation
+    at: At
     tell: Callable[[Told], None] = lambda told: None
     told: list[Told] = field(default_factory=list)
     step: int = 0
@@ -149,7 +146,7 @@ class Story:
             lambda: ada.wait(f"/tunnels/{self.tunnel}", "state", "open", "closing", "closed"),
             lambda one: f"{one['state']} until {one['deadline']}",
         )
-        assert ada.get(f"/tunnels/{self.tunnel}")["state"] == "open", self.at.running.tail("broker")
+        assert ada.get(f"/tunnels/{self.tunnel}")["state"] == "open", self.at.tail("broker")
         ada.sign_in()
         lab = self.line("Ada (researcher)", "enters by a single-use ticket", lambda: ada.enter(self.tunnel), "shell page of the gateway")
         self.line("Aki (researcher)", "would enter Ada's tunnel", lambda: self._stranger(lab), lambda code: f"refused: {code}")
@@ -256,14 +253,14 @@ class Story:
                 if one["tunnel"] == self.tunnel and one["round"] == round_ and one["state"] == "submitted":
                     return str(one["id"])
             time.sleep(0.3)
-        raise TimeoutError(f"no submission arrived: {self.at.running.tail('gateway')}")
+        raise TimeoutError(f"no submission arrived: {self.at.tail('gateway')}")
 
     def _inspected(self, path: str) -> list[dict[str, Any]]:
         deadline = time.monotonic() + 40
         ada = self.who("ada")
         while not ada.get(path)["compared"]:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not inspected: {self.at.running.tail('broker')}")
+                raise TimeoutError(f"not inspected: {self.at.tail('broker')}")
             time.sleep(0.3)
         return [finding for one in ada.get(f"{path}/outputs") for finding in one["findings"]]
 
@@ -277,12 +274,12 @@ class Story:
     # --- 6 ------------------------------------------------------------------------------------------------------------
 
     def open_others(self) -> None:
-        """Three colleagues open tunnels of a minute while Ada works; step 6 is about their ends."""
+        """Three colleagues open short tunnels while Ada works; step 6 is about their ends."""
 
         def one(name: str) -> None:
             person = self.who(name)
-            tunnel = person.post("/tunnels", {"permit": self.permit, "minutes": 1})["id"]
-            person.wait(f"/tunnels/{tunnel}", "state", "open", "closing", "closed")
+            tunnel = person.post("/tunnels", {"permit": self.permit, "minutes": self.at.shortest})["id"]
+            person.wait(f"/tunnels/{tunnel}", "state", "open", "closing", "closed", seconds=60 * self.at.shortest)
             person.sign_in()
             lab = person.enter(tunnel)
             lab.start()
@@ -300,18 +297,17 @@ class Story:
         """Deadlines pass. Any one clock is killed first; the others end the tunnel all the same."""
         self.step = 6
         for thread in self._opening:
-            thread.join(60)
-        assert set(self.others) == set(OTHERS), f"only {set(self.others)} got in: {self.at.running.tail('broker')}"
+            thread.join(60 * self.at.shortest)
+        assert set(self.others) == set(OTHERS), f"only {set(self.others)} got in: {self.at.tail('broker')}"
         due = {name: self._deadline(name) for name in OTHERS}
         first, second, third = sorted(OTHERS, key=due.__getitem__)
-        self.line("an operator", f"kills the supervisor of {third.title()}'s tunnel", lambda: self._kill_supervisor(third), lambda cause: f"dead at once: {cause}")
+        self.line("an operator", f"kills {self.at.keeper} of {third.title()}'s tunnel", lambda: self._kill_keeper(third), lambda cause: f"dead at once: {cause}")
         self._until(due[first] - timedelta(seconds=2))
-        self.line("an operator", "kills the broker two seconds before the deadline", lambda: self.at.running.kill("broker"), "kill -9")
-        self.line("gateway and supervisor", f"end {first.title()}'s tunnel without it", lambda: self._ended(first, due[first]), self._late)
+        self.line("an operator", "kills the broker two seconds before the deadline", lambda: self.at.kill("broker"), "kill -9")
+        self.line(self.at.clocks, f"end {first.title()}'s tunnel without it", lambda: self._ended(first, due[first]), self._late)
         self._until(due[second])
-        self.line("gateway and supervisor", f"end {second.title()}'s tunnel without it", lambda: self._ended(second, due[second]), self._late)
-        self.at.running.start("broker")
-        self.at.running.wait_ready()
+        self.line(self.at.clocks, f"end {second.title()}'s tunnel without it", lambda: self._ended(second, due[second]), self._late)
+        self.at.start("broker")
         for name in (first, second, third):
             path = f"/tunnels/{self.others[name][0]}"
             found = self.who(name).wait(path, "state", "closed", seconds=20)
@@ -319,10 +315,9 @@ class Story:
         origin = self.at.settings.tunnel_url(ids.label(self.others[first][0]))
         page = self.line("anybody", "asks for the tunnel again", lambda: self.who(first).web.get(f"{origin}/lab", headers={"Accept": "text/html"}), lambda got: f"{got.status_code}, a page that says so")
         assert page.status_code in {403, 404, 410} and "ended" in page.text.lower(), (page.status_code, page.text[:500])
-        self.line("an operator", "kills the gateway while Ada is inside", lambda: self.at.running.kill("gateway"), "kill -9")
+        self.line("an operator", "kills the gateway while Ada is inside", lambda: self.at.kill("gateway"), "kill -9")
         self.line("Ada (researcher)", "closes her tunnel meanwhile", lambda: self._close_own(), lambda one: f"{one['state']}: {one['cause']}")
-        self.at.running.start("gateway")
-        self.at.running.wait_ready()
+        self.at.start("gateway")
 
     def _deadline(self, name: str) -> datetime:
         return datetime.fromisoformat(self.who(name).get(f"/tunnels/{self.others[name][0]}")["deadline"])
@@ -330,28 +325,28 @@ class Story:
     def _until(self, at: datetime) -> None:
         time.sleep(max(0.0, (at - datetime.now(UTC)).total_seconds()))
 
-    def _kill_supervisor(self, name: str) -> str:
+    def _kill_keeper(self, name: str) -> str:
         tunnel, watcher = self.others[name]
-        os.kill(self.at.supervisor(tunnel), signal.SIGKILL)
+        self.at.kill_keeper(tunnel)
         found = self.who(name).wait(f"/tunnels/{tunnel}", "state", "closed", seconds=20)
         watcher.wait(10)
         assert watcher.closed_at is not None, "the socket outlived the workspace"
         return str(found["cause"])
 
     def _ended(self, name: str, due: datetime) -> tuple[float, float]:
-        """Return how late, in seconds, the socket was cut and the workspace was dead; both within two."""
+        """Return how late, in seconds, the socket was cut and the workspace was dead."""
         tunnel, watcher = self.others[name]
         watcher.wait(10)
         assert watcher.closed_at is not None, f"the socket of {name}'s tunnel is open after its deadline"
-        for _ in range(50):
-            found = self.at.sandbox.status(tunnel)
-            if isinstance(found, EndRecord):
+        for _ in range(int(self.at.late * 25)):
+            found = self.at.ended(tunnel)
+            if found is not None:
                 break
             time.sleep(0.1)
-        assert isinstance(found, EndRecord), found
+        assert found is not None, f"{name}'s workspace outlived its deadline"
         assert (found.cause, found.processes_left, found.mounts_left) == ("deadline", 0, 0), found
         late = ((watcher.closed_at - due).total_seconds(), (found.at - due).total_seconds())
-        assert max(late) <= 2, f"{late} s late"
+        assert late[0] <= 2 and late[1] <= self.at.late, f"{late} s late"
         return late
 
     @staticmethod
@@ -362,8 +357,8 @@ class Story:
         ada = self.who("ada")
         ada.post(f"/tunnels/{self.tunnel}/close")
         found = ada.wait(f"/tunnels/{self.tunnel}", "state", "closed", seconds=20)
-        record = self.at.sandbox.status(self.tunnel)
-        assert isinstance(record, EndRecord) and record.processes_left == record.mounts_left == 0, record
+        record = self.at.ended(self.tunnel)
+        assert record is not None and record.processes_left == record.mounts_left == 0, record
         return found
 
     # --- 7 ------------------------------------------------------------------------------------------------------------
@@ -391,15 +386,15 @@ class Story:
         self.line("Tove (auditor)", f"changes one byte of record {index} and verifies", lambda: None, f"exit 7, names record {index}")
 
     def _changed(self, index: int) -> bytes:
-        """Return the bundle with one byte of record ``index`` changed and the zip file intact."""
+        """Return the bundle with one byte of record ``index`` changed, to one that could stand there too, and the zip file intact."""
         out = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(self.bundle)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as new:
             for info in old.infolist():
                 data = old.read(info)
-                if info.filename.startswith("tile/entries/") and f'"index":{index},'.encode() in data:
-                    at = data.index(f'"index":{index},'.encode())
-                    at = data.index(b'"at":"20', data.rindex(b'{"at"', 0, at) if b'{"at"' in data[:at] else 0) + 8
-                    data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+                mark = f'"index":{index},'.encode()
+                if info.filename.startswith("tile/entries/") and mark in data:
+                    at = data.rindex(b'"dec_', 0, data.index(mark)) + len(b'"dec_')
+                    data = data[:at] + (b"a" if data[at : at + 1] != b"a" else b"b") + data[at + 1 :]
                 new.writestr(info, data)
         return out.getvalue()
 

@@ -32,12 +32,13 @@ WORKER: Final[tuple[Right, ...]] = (  # what broker/adapters/kubernetes.py asks 
     *(("create", "", kind, "", "tunnel") for kind in ("pods", "resourcequotas", "limitranges", "secrets", "persistentvolumeclaims")),
     ("create", "networking.k8s.io", "networkpolicies", "", "tunnel"),
     *((verb, "", "pods", POD, "tunnel") for verb in ("get", "patch", "delete")),
-    ("get", "", "secrets", KEY, "tunnel"),
+    ("list", "", "pods", POD, ""),
     *((verb, "", "configmaps", "", "home") for verb in ("create", "get", "list", "patch")),
 )
 NEVER: Final[tuple[Right, ...]] = (  # not even the worker
     *(("create", "", f"pods/{way}", POD, "tunnel") for way in ("exec", "attach", "portforward", "proxy")),
     ("patch", "", "pods/ephemeralcontainers", POD, "tunnel"), ("get", "", "pods/log", POD, "tunnel"),
+    ("get", "", "secrets", KEY, "tunnel"), ("list", "", "pods", "", ""),
     ("list", "", "secrets", "", ""), ("get", "", "secrets", "", ""), ("get", "", "nodes/proxy", "", ""), ("impersonate", "", "users", "", ""),
     ("create", "rbac.authorization.k8s.io", "clusterrolebindings", "", ""),
     *((verb, "admissionregistration.k8s.io", f"validatingadmissionpolic{end}", "", "") for verb in ("patch", "delete") for end in ("ies", "ybindings")),
@@ -146,11 +147,19 @@ class Rules:
         if not self.plan.place.weak_isolation:
             wrong["on the node's own kernel"] = self.plan.attack(runtimeClassName=None)
         wrong["without an end"] = self.plan.attack(activeDeadlineSeconds=None)
+        wrong["with scratch on the node's disk"] = self._scratch()
         wrong["that resolves names"] = self.plan.attack(dnsPolicy="ClusterFirst", dnsConfig=None)
         passed = [what for what, pod in wrong.items() if GUARD not in self._refused(pod, self.ward.worker)]
         if passed:
             return finding("guard-pods", Verdict.NO, f"no guard speaks against a pod {', '.join(passed)}")
         return finding("guard-pods", Verdict.OK, f"a guard refuses the worker a pod {', '.join(wrong)}; the workspace itself was let in")
+
+    def _scratch(self) -> Manifest:
+        """Return a workspace's pod whose scratch would outlive it on a disk of its node."""
+        pod = self.plan.attack()
+        for volume in pod["spec"]["volumes"]:
+            volume.get("emptyDir", {}).pop("medium", None)
+        return pod
 
     # --- rights -----------------------------------------------------------------------------------------------------
 

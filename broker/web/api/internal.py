@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Protocol
 
@@ -43,8 +43,11 @@ class Desk(Protocol):
     def running(self, tunnel: str) -> bool:
         """Return whether it runs."""
 
-    def address(self, tunnel: Tunnel) -> tuple[str, str]:
-        """Return its address (the path of a unix socket, or ``http://IP:PORT``) and the token that it takes."""
+    def addresses(self, tunnels: Iterable[Tunnel]) -> Mapping[str, str]:
+        """Return tunnel → address (the path of a unix socket, or ``http://IP:PORT``) of those that are up."""
+
+    def token(self, tunnel: str) -> str:
+        """Return the token that a workspace takes."""
 
 
 class Asked(BaseModel):
@@ -138,11 +141,12 @@ def open_tunnels(ports: World, desk: AtDesk) -> Response:
     now = ports.clock.now()
     open_ = [one for one in ports.store.find("tun", state=State.OPEN.value) if one.deadline and now < one.deadline]
     permits = ports.store.peek({one.permit for one in open_})
-    return JSONResponse({"tunnels": [_reach(one, permits[one.permit].paper.title, desk) for one in open_]})
+    addresses = desk.addresses(open_)
+    up = [one for one in open_ if one.id in addresses]
+    return JSONResponse({"tunnels": [_reach(one, permits[one.permit].paper.title, addresses[one.id], desk.token(one.id)) for one in up]})
 
 
-def _reach(tunnel: Tunnel, title: str, desk: Desk) -> dict[str, Plain]:
-    address, token = desk.address(tunnel)
+def _reach(tunnel: Tunnel, title: str, address: str, token: str) -> dict[str, Plain]:
     return {
         "id": tunnel.id,
         "host": ids.label(tunnel.id),

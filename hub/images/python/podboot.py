@@ -1,14 +1,16 @@
 """The workspace container's first program on Kubernetes: shows how its datasets are mounted, then serves JupyterLab.
 
 It runs isolated (`python -I`), after the probe was told to let it start, and before any of the person's code. The broker
-asks `mounted` and then `serve` over the workspace's own port; from then on the port is JupyterLab's.
+asks `mounted` and then `serve` over the workspace's own port; from then on the port is JupyterLab's, and the container's
+log is closed: what a person's programs print is in their notebook and nowhere else.
 """
 
-# ruff: noqa: PTH100, PTH120 -- what is imported when is the point
+# ruff: noqa: PTH100, PTH120, PLC0415 -- what is imported when is the point
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,13 @@ def main() -> int:
             return {"serving": True}
         return {"refused": "no such request"}
 
-    line.run(answer)
+    asking = threading.Thread(target=line.run, args=(answer,), daemon=True)
+    asking.start()
+    import jupyter_server.serverapp  # noqa: F401 seconds that pass while the broker asks and records
+    import jupyterlab.labapp  # noqa: F401
+
+    asking.join()
+    podline.silence()  # before anything of the home is read
     os.chdir(wsboot.HOME)
     wsboot.serve(token, line.listener, lambda: None)
     return 0

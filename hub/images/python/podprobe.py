@@ -29,6 +29,7 @@ class Probe:
         self.line = podline.Line(podline.listen(port), KEY.read_bytes(), role)
         self.role = role
         self.round = ""
+        self.kept: Any = None
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """Do what one sealed line asks."""
@@ -42,12 +43,18 @@ class Probe:
                 return {"refused": "no such round, or it found a way out"}
             self.line.over = True
             return {"released": True}
+        if body["do"] == "keep" and self.role == "probe":
+            self.kept = body["kept"]
+        if body["do"] in {"keep", "kept"} and self.role == "probe":
+            return {"kept": self.kept}
         return {"refused": "no such request"}
 
 
 def main() -> int:
     """Serve until released (`prove`) or killed (`probe`)."""
     probe = Probe(sys.argv[1], int(sys.argv[2]))
+    podline.silence()
+    podways.behind()
     probe.line.run(probe.answer)
     return 0
 

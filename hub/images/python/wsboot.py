@@ -20,6 +20,9 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+# jsonschema's check of IRIs: it compiles a grammar when it is imported, for most of the time that JupyterLab takes to start.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 LISTEN, CONTROL = 3, 4
 HOME = "/home/researcher"
 SETTINGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lab")

@@ -18,6 +18,7 @@ from sulku.errors.gateway import (
     PathRefusedError,
     RecorderFullError,
     RelayedRefusalError,
+    RequestRefusedError,
     TunnelEndedError,
     WorkspaceUnavailableError,
 )
@@ -33,7 +34,7 @@ from sulku.errors.ledger import (
     StatusUnknownError,
     UnknownKeyError,
 )
-from sulku.errors.links import CertificateUnfitError, WrongNeighbourError
+from sulku.errors.links import CertificateUnfitError, GateBusyError, NotAPodError, WrongNeighbourError
 from sulku.errors.moves import IllegalMoveError, PermitNotLiveError, RepeatedKeyError, RuleError, StaleError
 from sulku.errors.outputs import (
     InspectionUnavailableError,
@@ -90,6 +91,7 @@ __all__ = [
     "DeniedError",
     "EgressBudgetError",
     "FaultError",
+    "GateBusyError",
     "GateUnavailableError",
     "HomeInUseError",
     "HubUnavailableError",
@@ -101,6 +103,7 @@ __all__ = [
     "IssuerUnavailableError",
     "KeyFormatError",
     "LedgerBrokenError",
+    "NotAPodError",
     "NotAllowedError",
     "NotCanonicalError",
     "NotEnteredError",
@@ -116,6 +119,7 @@ __all__ = [
     "RefusalError",
     "RelayedRefusalError",
     "RepeatedKeyError",
+    "RequestRefusedError",
     "RuleError",
     "SandboxError",
     "ServerUnreachableError",

@@ -59,6 +59,14 @@ class PathRefusedError(RefusalError):
     fix = "Use the links of the page; addresses typed with dots, escapes or odd characters are refused."
 
 
+class RequestRefusedError(RefusalError):
+    """A request is written in a way that two readers could understand differently."""
+
+    code = "request-not-canonical"
+    status = 400
+    fix = "Use a browser, or a program that writes plain HTTP/1.1: one length, no chunks, no folded lines, no body to a GET."
+
+
 class NotAllowedError(RefusalError):
     """The gateway's allow-list has no such request or message, or it would carry a file out."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sulku.errors.base import RefusalError
+from sulku.errors.base import FaultError, RefusalError
 from sulku.errors.system import ConfigurationError
 
 
@@ -11,6 +11,20 @@ class CertificateUnfitError(ConfigurationError):
 
     code = "certificate-unfit"
     fix = "Have the issuer renew the named file; `sulku-broker certificates init` and `renew` do so for a trial."
+
+
+class NotAPodError(RefusalError):
+    """The gateway was asked to connect to what is not a pod in the networks that it is told of."""
+
+    code = "not-a-pod"
+    fix = "Set the gateway's workspace_networks to the pods' network, and to nothing wider; on one machine there is none."
+
+
+class GateBusyError(FaultError):
+    """The gateway speaks to as many pods at once as it may."""
+
+    code = "gate-busy"
+    fix = "Ask another gateway, or again in a second; if it stays so, run more gateways."
 
 
 class WrongNeighbourError(RefusalError):

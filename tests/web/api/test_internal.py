@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ class Desk:
 
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
 
     def start(self, tunnel: str) -> str:
         if tunnel.endswith("0"):
@@ -45,8 +46,11 @@ class Desk:
     def running(self, tunnel: str) -> bool:
         return tunnel in self.started
 
-    def address(self, tunnel: Tunnel) -> tuple[str, str]:
-        return f"/run/{tunnel.id}/ws.sock", "workspace-token"
+    def addresses(self, tunnels: Iterable[Tunnel]) -> Mapping[str, str]:
+        return {one.id: f"/run/{one.id}/ws.sock" for one in tunnels if one.id not in self.lost}
+
+    def token(self, tunnel: str) -> str:
+        return f"workspace-token-of-{tunnel}"
 
 
 @dataclass

@@ -40,6 +40,8 @@ def test_the_environment_beats_the_file_beats_the_default(tmp_path: Path, monkey
         {"preview_url": "http://broker.localhost:8080"},
         {"audience": "sulku-web"},
         {"audience": "sulku-cli"},
+        {"workspaces": "kubernetes"},
+        {"workspaces": "kubernetes", "canary": "canary:7000", "canary_key_file": "key", "gateway_address": "https://gateway:8444"},
         {**PRODUCTION, "url": "http://a.example"},
         {**PRODUCTION, "issuer": "http://c.example"},
     ],

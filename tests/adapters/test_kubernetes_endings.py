@@ -1,0 +1,42 @@
+"""What an operator reads about a pod that does not run: who wrote it is never the pod itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from broker.adapters.kubernetes_endings import why
+
+HOSTILE = "<script>alert(1)</script> persons.csv: 61,74"
+
+
+def pod(status: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": "workspace"}, "status": status}
+
+
+def ended(code: int, reason: str = "Error") -> dict[str, Any]:
+    return {"name": "workspace", "state": {"terminated": {"exitCode": code, "reason": reason, "message": HOSTILE}}, "lastState": {"terminated": {"message": HOSTILE}}}
+
+
+def test_last_words_and_messages_of_a_container_are_not_copied() -> None:
+    waiting = {"name": "probe", "state": {"waiting": {"reason": "CrashLoopBackOff", "message": HOSTILE}}}
+    said = why(pod({"phase": "Failed", "message": HOSTILE, "reason": "Evicted", "containerStatuses": [ended(137)], "initContainerStatuses": [waiting]}))
+    assert said == "Evicted; probe waiting CrashLoopBackOff; workspace terminated with 137 Error"
+
+
+def test_a_reason_that_is_no_word_of_kubernetes_is_left_out() -> None:
+    assert why(pod({"reason": HOSTILE, "containerStatuses": [ended(1, HOSTILE)]})) == "workspace terminated with 1"
+
+
+def test_what_the_scheduler_says_of_a_pod_that_has_no_node_is_told() -> None:
+    conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient memory."}]
+    conditions += [{"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": HOSTILE}, {"type": "Initialized", "status": "True"}]
+    said = why(pod({"phase": "Pending", "conditions": conditions}))
+    assert said == "not PodScheduled Unschedulable: 0/3 nodes are available: 3 Insufficient memory.; not Ready ContainersNotReady"
+
+
+def test_however_much_is_said_it_stays_short() -> None:
+    many = [{"name": f"container-{number}", "state": {"waiting": {"reason": "ErrImageNeverPull"}}} for number in range(200)]
+    said = why(pod({"containerStatuses": many}))
+    assert len(said) <= 1000
+    assert HOSTILE not in json.dumps(said)

@@ -1,0 +1,146 @@
+"""The story's installation on a real cluster: installed by Helm from built images, with PostgreSQL, Redis, Celery and OPA as pods."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+from broker.settings import Settings
+from sulku import ids
+from sulku.codec import typed
+from sulku.plan import EndRecord
+from tests.cluster.cluster import Cluster
+from tests.cluster.install import OWNER, Installed
+from tests.stories import clinical
+from tests.stories.installation import CACHE, PEOPLE
+from tests.stories.person import Person
+
+MARK: Final = "app.kubernetes.io/component"
+
+
+class Clustered:
+    """One installation on ``cluster``, which has nothing else to do; implements ``tests.stories.installation.At``.
+
+    The tests' process must be inside the cluster's network already (``Cluster.join``).
+    """
+
+    keeper = "the pod"
+    clocks = "gateway and kubelet"
+    shortest = 3
+    late = 5.0
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        """Prepare; ``folder`` is on the node and holds state and database."""
+        values = {"people": [f"{role}:{name}:{email}:{organisation}" for role, name, email, organisation in PEOPLE]}
+        self.installed = Installed(cluster, folder, values)
+        self.cluster, self.folder = cluster, folder
+        self.people: list[Person] = []
+        about = self.installed.values
+        self.settings = Settings(
+            url=about["url"], preview_url=about["previewUrl"], gate_domain=about["gateDomain"], issuer=about["issuer"]["url"], state=folder / "unused"
+        )
+
+    def __enter__(self) -> Self:
+        """Install it and wait until every part is ready."""
+        self.installed.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Uninstall it; tunnels that are left are ended by hand."""
+        for person in self.people:
+            person.close()
+        for space in self.cluster.get("ns", "-l", "sulku.internal/tunnel")["items"]:
+            self.cluster.kubectl("delete", "ns", space["metadata"]["name"], "--wait=false", check=False)
+        self.installed.__exit__(None, None, None)
+
+    def person(self, email: str, role: str | None = None) -> Person:
+        """Return somebody, signed in."""
+        self.people.append(Person(self.settings, email, role, resolve=self.installed.resolve))
+        return self.people[-1]
+
+    def catalogue(self) -> dict[str, str]:
+        """An operator takes the files in, in a broker's pod; a steward catalogues them, by the API."""
+        maria = self.person("maria@register.example")
+        found = {}
+        with tempfile.TemporaryDirectory(dir=self.folder / "state") as scratch:
+            for one in clinical.DATASETS:
+                folder = clinical.write(one, CACHE / "demo-data", Path(scratch) / one.name)
+                for path in (Path(scratch), folder, *folder.iterdir()):
+                    os.chown(path, OWNER, OWNER)
+                there = f"/var/lib/sulku/{Path(scratch).name}/{one.name}"
+                said = self.operator("take-in", there, "--version", "1", "--person-key", "person")
+                taken = json.loads(said[said.index("{") :])
+                for variable in taken["edition"]["variables"]:
+                    variable["label"] = one.labels.get(variable["name"], "")
+                command = {
+                    "name": one.name, "title": one.title, "description": one.description, "controller": one.controller,
+                    "sensitivity": str(one.sensitivity), "terms": one.terms, "source": clinical.SOURCE, **taken,
+                }  # fmt: skip
+                found[one.name] = str(maria.post("/datasets", command)["id"])
+        return found
+
+    def operator(self, *words: str) -> str:
+        """Run the operator's command in a broker's pod."""
+        return self.installed.kubectl("exec", "deploy/broker", "-c", "broker", "--", "sulku-broker", *words, seconds=120)
+
+    def cli(self, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+        """Run the researcher's, steward's and auditor's command on what they have, offline."""
+        env = {**os.environ, "PYTHONPATH": f"src{os.pathsep}.", "HOME": str(home), "SULKU_URL": self.settings.url, "NO_COLOR": "1"}
+        argv = [sys.executable, "-m", "sulku_client", *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, env=env, timeout=120, stdin=subprocess.DEVNULL)
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def kill(self, part: str) -> None:
+        """End every pod of a part without warning, and let none come back."""
+        self.installed.kubectl("scale", f"deploy/{part}", "--replicas=0")
+        self.installed.kubectl("delete", "pod", "-l", f"{MARK}={part}", "--grace-period=0", "--force", "--wait=false", check=False)
+        self._processes(part)
+
+    def _processes(self, part: str) -> None:
+        """Kill what the node runs of a part: a forced deletion only forgets it."""
+        for pod in self.installed.pods(part):
+            for process in Path("/proc").iterdir():
+                with suppress(OSError):
+                    if process.name.isdigit() and pod["metadata"]["uid"].encode() in (process / "cgroup").read_bytes():
+                        os.kill(int(process.name), 9)
+
+    def start(self, part: str) -> None:
+        """Have two pods of a part run again."""
+        self.installed.kubectl("scale", f"deploy/{part}", "--replicas=2")
+        self.installed.kubectl("rollout", "status", f"deploy/{part}", "--timeout=180s", seconds=200)
+
+    def tail(self, part: str) -> str:
+        """Return the end of what a part and the worker wrote."""
+        return "\n".join(self.installed.logs(one, 40) for one in dict.fromkeys((part, "worker")))
+
+    def kill_keeper(self, tunnel: str) -> None:
+        """Kill the workspace's pod, as its node would by dying."""
+        self.cluster.kubectl("delete", "pod", "workspace", "-n", ids.label(tunnel), "--grace-period=0", "--force", check=False)
+
+    def ended(self, tunnel: str) -> EndRecord | None:
+        """Return what the worker remembers of a tunnel that is over and of which nothing is left running."""
+        found = self.installed.kubectl("get", "configmap", ids.label(tunnel), "--ignore-not-found", "-o", "jsonpath={.data.record}")
+        return typed(EndRecord, json.loads(found)) if found else None
+
+    def left_behind(self) -> list[str]:
+        """Return what is left of any tunnel: namespaces and volumes."""
+        wide = self.cluster.get("ns,pv", "-l", "sulku.internal/tunnel")["items"]
+        return [f"{one['kind']} {one['metadata']['name']}" for one in wide]
+
+
+def wait_gone(at: Clustered, seconds: float = 60) -> list[str]:
+    """Return what is still left of any tunnel after ``seconds`` at most."""
+    until = time.monotonic() + seconds
+    while (left := at.left_behind()) and time.monotonic() < until:
+        time.sleep(0.5)
+    return left
+
+
