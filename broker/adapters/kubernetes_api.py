@@ -103,14 +103,23 @@ class Api:
             raise failure
         return json.loads(data)
 
-    def find(self, kind: str, name: str, namespace: str = "") -> Manifest | None:
-        """Return one object, ``None`` if there is none."""
+    def ask(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, **more: str) -> Any:
+        """Return the answer as ``call`` does, ``None`` for what is not there.
+
+        Raises:
+            ClusterUnavailableError: No server answers, or it does not let us.
+        """
         try:
-            return dict(self.call("GET", self.path(kind, namespace, name)))
+            return self.call(method, path, body, query, **more)
         except ApiException as error:
             if error.status == 404:
                 return None
-            raise
+            raise ClusterUnavailableError(f"{method} {path}: {error.status} {_said(error)}") from error
+
+    def find(self, kind: str, name: str, namespace: str = "") -> Manifest | None:
+        """Return one object, ``None`` if there is none."""
+        found: Manifest | None = self.ask("GET", self.path(kind, namespace, name))
+        return found
 
     def every(self, kind: str, selector: str, namespace: str = "", *, fields: str = "", whole: bool = True) -> list[Manifest]:
         """Return the objects with a label, in pages of 500.
@@ -123,7 +132,7 @@ class Api:
         found: list[Manifest] = []
         query = {"labelSelector": selector, "limit": "500", **({"fieldSelector": fields} if fields else {})}
         while True:
-            page = self.call("GET", self.path(kind, namespace), query=query, accept="application/json" if whole else _NAMES)
+            page = self.ask("GET", self.path(kind, namespace), query=query, accept="application/json" if whole else _NAMES)
             found += page["items"]
             if not (more := page["metadata"].get("continue")):
                 return found
@@ -142,22 +151,17 @@ class Api:
         except ApiException as error:
             if error.status == 409:
                 return False
-            text = str(error.body)
-            said = json.loads(text).get("message", "") if text.startswith("{") else text
-            raise IsolationUnavailableError([f"{kind} {manifest['metadata']['name']}"], said[:400]) from error
+            if error.status == 401:
+                raise ClusterUnavailableError(f"401 {_said(error)}") from error
+            raise IsolationUnavailableError([f"{kind} {manifest['metadata']['name']}"], _said(error)) from error
 
     def remove(self, kind: str, name: str, namespace: str = "", *, grace: int | None = None) -> None:
         """Begin to delete an object; one that is not there is no error."""
-        body = {} if grace is None else {"gracePeriodSeconds": grace}
-        try:
-            self.call("DELETE", self.path(kind, namespace, name), body)
-        except ApiException as error:
-            if error.status != 404:
-                raise
+        self.ask("DELETE", self.path(kind, namespace, name), {} if grace is None else {"gracePeriodSeconds": grace})
 
     def merge(self, kind: str, name: str, change: Manifest, namespace: str = "") -> None:
-        """Merge ``change`` into an object."""
-        self.call("PATCH", self.path(kind, namespace, name), change, content="application/merge-patch+json")
+        """Merge ``change`` into an object; one that is not there stays away."""
+        self.ask("PATCH", self.path(kind, namespace, name), change, content="application/merge-patch+json")
 
     def gone(self, kind: str, name: str, namespace: str = "", *, seconds: float) -> bool:
         """Return whether the object is gone within ``seconds``."""
@@ -166,6 +170,12 @@ class Api:
             if not next(waits):
                 return False
         return True
+
+
+def _said(error: ApiException) -> str:
+    """Return the message of a refusal."""
+    text = str(error.body or error.reason)
+    return str(json.loads(text).get("message", text) if text.startswith("{") else text)[:400]
 
 
 def pauses(seconds: float) -> Iterator[bool]:

@@ -70,10 +70,9 @@ class Reports:
         self._waiting: list[tuple[bytes, asyncio.Future[None] | None]] = []
         self._run, self._number = seal.token(16), 0
         self._windows: dict[tuple[str, str, str], _Window] = {}
-        self._wake, self._send = asyncio.Event(), asyncio.Event()
+        self._wake, self._send, self._none = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.rejected = 0
-        if self._lines:
-            self._send.set()
+        (self._send if self._lines else self._none).set()
 
     @property
     def pending(self) -> int:
@@ -117,6 +116,7 @@ class Reports:
     def _add(self, line: bytes, done: asyncio.Future[None] | None) -> None:
         self._waiting.append((line, done))
         self._size += len(line)
+        self._none.clear()
         self._wake.set()
 
     def _close_windows(self, *, all_of_them: bool = False) -> None:
@@ -178,6 +178,7 @@ class Reports:
             self._size -= len(self._lines.popleft())
         if not self._lines and not self._waiting:
             os.ftruncate(self._descriptor, 0)
+            self._none.set()
         return True
 
     async def _post(self, batch: list[bytes]) -> None:
@@ -198,9 +199,9 @@ class Reports:
     async def told(self, seconds: float) -> None:
         """Return when the broker has taken everything, or after ``seconds``."""
         self._close_windows(all_of_them=True)
-        until = clock.boot() + seconds
-        while self.pending and clock.boot() < until:
-            await asyncio.sleep(GATHER / 4)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._none.wait()
 
     async def close(self) -> None:
         """Write what still waits; nothing is lost, it is sent at the next start."""

@@ -6,6 +6,7 @@ those that are about a running tunnel are in `test_mistakes.py`.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import re
@@ -14,10 +15,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from itertools import combinations
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,8 +29,10 @@ from broker.settings import Settings
 from hub.settings import HubSettings
 from sulku import ids
 from sulku.errors import InvalidInputError
+from sulku.manifests import Manifest
 from sulku.plan import WorkspacePlan
 from tests.cluster.mistakes import FORGED, forged
+from tests.cluster.programs import KUBERNETES, program
 from tests.core.test_manifests import PLAN, made
 from tests.fakes.broker import FakeBroker
 from tests.gateway.rig import ROOT, GatewayProcess
@@ -189,3 +194,42 @@ def test_a_page_of_another_origin_is_told_nothing_by_the_broker(rig: Rig) -> Non
             assert not [name for name in answer.headers if name.startswith("access-control-")]
     assert browser.put("/api/v1/me/absence", json={}, headers={"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert browser.get("/api/v1/me").status_code == 200
+
+
+# --- 2, 10, 12: what the chart makes ----------------------------------------------------------------------------------
+
+
+def chart() -> list[Manifest]:
+    """Return what the chart makes of its sample, drawn anew."""
+    folder = ROOT / "helm" / "sulku"
+    command = [str(program("helm")), "template", "sulku", str(folder), "-n", "sulku", "--kube-version", KUBERNETES, "-f", str(folder / "ci" / "values.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+def drawn(objects: list[Manifest]) -> dict[str, str]:
+    """Return every value of every secret."""
+    return {f"{one['metadata']['name']}/{key}": value for one in objects if one["kind"] == "Secret" for key, value in one["data"].items()}
+
+
+def test_every_secret_of_the_chart_is_drawn_and_stands_nowhere_but_in_secrets() -> None:
+    first, second = chart(), chart()
+    values, others = drawn(first), drawn(second)
+    assert len(values) > 15
+    assert [name for name in values if values[name] == others[name] or len(base64.b64decode(values[name])) < 32] == []
+    told = json.dumps([one for one in first if one["kind"] != "Secret"])
+    assert "http://broker.sulku.example:8080" in told  # what is said there is found there
+    assert [name for name, value in values.items() if value in told or base64.b64decode(value).decode() in told] == []
+
+
+def test_our_own_namespace_is_closed_both_ways_and_no_edge_leads_everywhere_or_to_the_metadata_address() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in chart() if one["kind"] == "NetworkPolicy"}
+    assert policies.pop("closed") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert len(policies) > 5
+    for name, spec in policies.items():
+        assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"], name
+        for edge in spec.get("egress") or []:
+            assert edge["to"], name
+            assert edge["ports"], name
+            blocks = [ip_network(peer["ipBlock"]["cidr"]) for peer in edge["to"] if "ipBlock" in peer]
+            assert not any(ip_address("169.254.169.254") in block for block in blocks), name

@@ -38,6 +38,7 @@ def mounted(names: list[str]) -> dict[str, Any]:
 
 def main() -> int:
     """Put the filter on, answer the broker's questions, then serve until killed."""
+    podline.leave_at_once()
     podseal.seal()
     token = TOKEN.read_text()
     line = podline.Line(podline.listen(int(sys.argv[1])), token.encode(), "workspace")
@@ -58,7 +59,7 @@ def main() -> int:
     asking.join()
     podline.silence()  # before anything of the home is read
     os.chdir(wsboot.HOME)
-    wsboot.serve(token, line.listener, lambda: None)
+    wsboot.serve(token, line.listener, podline.leave_at_once)  # once more: JupyterLab has put its own in place
     return 0
 
 

@@ -60,6 +60,7 @@ class Canary:
 
 def main() -> int:
     """Serve until killed."""
+    podline.leave_at_once()
     canary = Canary(int(sys.argv[1]), Path(sys.argv[2]).read_bytes())
     for work in (canary.streams, canary.packets):
         threading.Thread(target=work, daemon=True).start()

@@ -53,6 +53,7 @@ class Probe:
 def main() -> int:
     """Serve until released (`prove`) or killed (`probe`)."""
     probe = Probe(sys.argv[1], int(sys.argv[2]))
+    podline.leave_at_once()
     podline.silence()
     podways.behind()
     probe.line.run(probe.answer)
