@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker import checkup, processes, serving, settings, wiring
+from broker import checkup, processes, serving, settings, telemetry, wiring
 from broker.adapters import certificates
 from broker.adapters.clock import SystemClock
 from broker.adapters.keys import FileKeys, secret
@@ -70,18 +70,21 @@ def init(
 @app.command("serve")
 def serve_(state: State = HERE) -> None:
     """Run the broker: pages, API, the socket inside, and the worker and clock unless Celery does that."""
+    telemetry.configure()
     serving.serve(settings.load(state))
 
 
 @app.command()
 def issuer(state: State = HERE) -> None:
     """Run the development sign-in, which proves nothing and refuses to run in production."""
+    telemetry.configure()
     serving.serve_issuer(settings.load(state))
 
 
 @app.command()
 def worker(state: State = HERE) -> None:
     """Run a Celery worker with its relay, in production."""
+    telemetry.configure()
     serving.serve_worker(settings.load(state))
 
 

@@ -51,7 +51,8 @@ def noticed(one: Break) -> bool:
         done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=400)
         assert done.returncode in {0, 1}, f"the story did not run at all: {done.stdout[-2000:]}{done.stderr[-500:]}"
         if done.returncode == 1:
-            line = next((line for line in done.stdout.splitlines() if line.startswith("E  ")), "")
+            lines = [line for line in done.stdout.splitlines() if line.startswith("E  ")]  # those of threads that lost their broker as well
+            line = next((line for line in lines if "AssertionError" in line), next(iter(lines), ""))
             print(f"step {one.step}: {one.what}: noticed  ({line[1:].strip()[:120]})", flush=True)
         return done.returncode == 1
 
