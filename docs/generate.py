@@ -212,8 +212,9 @@ def links() -> str:
 
 
 ELSEWHERE: Final = (
-    ("gateway", "a workspace", "its unix socket, or `http://IP:PORT` in the pods' network; the workspace's token, no name, no redirect, no proxy"),
-    ("broker", "a workspace's supervisor", "a unix socket below `<state>/run/t-…`; on Kubernetes the API server, and the probe in the pod"),
+    ("gateway", "a workspace", "its unix socket, or `http://IP:PORT` in the pods' networks (`workspace_networks`); the workspace's token, no name, no redirect, no proxy"),
+    ("gateway", "a pod's programs, for the worker", "one line each way, sealed with a key that the gateway does not have"),
+    ("broker, worker", "a workspace's supervisor", "a unix socket below `<state>/run/t-…`; on Kubernetes the API server, and a pod's programs by way of the gateway alone"),
     ("broker, worker", "PostgreSQL, Redis", "their own protocols and TLS, by `database` and `redis_url`"),
     ("broker, worker", "an OPA server", "`opa_url`; beside the broker"),
     ("broker", "the issuer", "HTTPS; the development issuer by loopback"),

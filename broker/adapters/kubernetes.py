@@ -25,7 +25,7 @@ from sulku.errors import (
     WorkspaceNotReadyError,
     WorkspaceUnavailableError,
 )
-from sulku.manifests import PROBE, PROBE_PORT, PROVE, WORKSPACE, WORKSPACE_PORT, Place, manifests
+from sulku.manifests import POD, PROBE, PROBE_PORT, PROVE, WORKSPACE, WORKSPACE_PORT, Manifest, Place, manifests
 from sulku.plan import MountProof, Volume, WorkspacePlan
 
 __all__ = ["END_SECONDS", "FILTERS", "ROUNDS", "_DONE", "Canary", "Cluster", "Nearby", "Surroundings"]
@@ -118,7 +118,7 @@ class Cluster(Endings):
         key = self._key(plan.tunnel)
         try:
             for one in manifests(plan, self._place, seconds=left, probe_key=key, filters=FILTERS, sources=self._sources(plan)):
-                self._api.make(one)
+                self._make(one)
             report = self._prove(plan, self._probe(plan.tunnel, PROVE_SECONDS))
         except IsolationUnavailableError as error:
             self._end(plan.tunnel, "closure-failed", str(error))
@@ -132,6 +132,17 @@ class Cluster(Endings):
         if not report.closed:
             self._end(plan.tunnel, "closure-failed", "; ".join(report.problems)[:2000])
         return report
+
+    def _make(self, one: Manifest) -> None:
+        """Create an object; quotas are asked before names, so that one which is there already may be refused as one too many."""
+        try:
+            self._api.make(one)
+        except IsolationUnavailableError as error:
+            kind, space = one["kind"], one["metadata"].get("namespace", "")
+            full = "exceeded quota: " in str(error)
+            there = (kind == "Pod" and full and self._api.find("Pod", POD, space)) or (kind == "Secret" and "used: count/secrets=1" in str(error))
+            if not there:
+                raise
 
     def _prove(self, plan: WorkspacePlan, line: Line) -> ClosureReport:
         """Return the last of the rounds; the first fractions of a second of a pod may be open (Kubernetes issue 85966)."""
@@ -212,7 +223,7 @@ class Cluster(Endings):
         beside = self._speak(tunnel, (PROBE,), PROBE_PORT, self._key(tunnel), PROVE_SECONDS)
         kept = beside.ask({"do": "kept"})["kept"]
         if kept is None:
-            line = self._workspace(tunnel)
+            line = self._speak(tunnel, (WORKSPACE,), WORKSPACE_PORT, self._token(tunnel), PROVE_SECONDS)
             found = line.ask({"do": "mounted", "names": names})["mounted"]
             proofs = tuple(MountProof(name, found[name]["options"], found[name]["files"], found[name]["refused"]) for name in sorted(names))
             for proof in proofs:
@@ -221,12 +232,19 @@ class Cluster(Endings):
             beside.ask({"do": "keep", "kept": plain(proofs)})
             line.ask({"do": "serve"})
             return proofs
-        if not self._serves(self._address(tunnel)):  # somebody was killed between the proofs and this
-            self._workspace(tunnel).ask({"do": "serve"})
+        self._serve_again(tunnel)
         return tuple(typed(MountProof, one) for one in kept)
 
-    def _workspace(self, tunnel: str) -> Line:
-        return self._speak(tunnel, (WORKSPACE,), WORKSPACE_PORT, self._token(tunnel), PROVE_SECONDS)
+    def _serve_again(self, tunnel: str) -> None:
+        """Have a workspace serve whose proofs are kept: somebody was killed before they told it to, or after."""
+        waits = pauses(PROVE_SECONDS)
+        while not self._serves(address := self._address(tunnel)):
+            try:
+                Line(address, WORKSPACE_PORT, self._token(tunnel), self._reach).ask({"do": "serve"})
+                return
+            except WorkspaceUnavailableError:
+                if not next(waits):
+                    raise
 
     def _serves(self, address: str) -> bool:
         """Return whether JupyterLab answers there, and no longer our own first program."""

@@ -133,7 +133,7 @@ class Api:
         query = {"labelSelector": selector, "limit": "500", **({"fieldSelector": fields} if fields else {})}
         while True:
             page = self.ask("GET", self.path(kind, namespace), query=query, accept="application/json" if whole else _NAMES)
-            found += page["items"]
+            found += page["items"] or []  # of names alone, nothing is null
             if not (more := page["metadata"].get("continue")):
                 return found
             query["continue"] = more

@@ -17,7 +17,8 @@ from sulku.manifests import CLAIMS, DOMAIN, OWNER, POD, PROVE, TUNNEL, WORKSPACE
 from sulku.plan import Alive, EndRecord
 
 END_SECONDS: Final = 40.0
-MAKING: Final = 60.0  # seconds that somebody may take from a tunnel's namespace to its pod, and to knowing of it
+GRACE: Final = 60.0  # seconds for which a namespace may be there before anybody knows of its tunnel
+MAKING: Final = 180.0  # seconds from a tunnel's namespace to its pod: a worker may be killed, and the next comes when its lease is over
 _DONE: Final = f"{DOMAIN}/ended"  # label of what is remembered of a tunnel that is gone
 _ACKNOWLEDGED: Final = f"{DOMAIN}/acknowledged"
 _OVER: Final = {"Failed", "Succeeded"}
@@ -141,7 +142,7 @@ class Endings:
 
     # --- repair -----------------------------------------------------------------------------------------------------
 
-    def reconcile(self, live: Collection[str], grace: float = MAKING) -> list[EndRecord | str]:
+    def reconcile(self, live: Collection[str], grace: float = GRACE, making: float = MAKING) -> list[EndRecord | str]:
         """End what nobody knows and finish what was left half ended; return what was done. Done again, it finds nothing to do.
 
         Ended are tunnels that have a namespace and are not ``live``, and live ones whose pod is gone. Four lists of metadata,
@@ -149,7 +150,8 @@ class Endings:
 
         Args:
             live: Every tunnel that may have a namespace: requested, proved, open. Looked up before this is called.
-            grace: Seconds for which a namespace may be there before its tunnel is known, or its pod made.
+            grace: Seconds for which a namespace may be there before its tunnel is known.
+            making: Seconds for which a live tunnel's may be there before its pod is made.
         """
         volumes = self._api.every("PersistentVolume", self._ours, whole=False)  # first: its namespace is older than a volume
         pods = {one["metadata"]["namespace"] for one in self._api.every("Pod", self._ours, fields=f"metadata.name={POD}", whole=False)}
@@ -160,10 +162,11 @@ class Endings:
         for tunnel in _tunnels(spaces):
             space = namespace_of(tunnel)
             about = spaces[space]
-            sound = (tunnel in live and space in pods) or self._young(about, grace)
+            known = tunnel in live
+            sound = (known and space in pods) or self._young(about, making if known else grace)
             if "deletionTimestamp" in about or tunnel in remembered or not sound:
                 wrong[tunnel] = "deletionTimestamp" in about
-        for tunnel in [one for one, leaving in wrong.items() if not leaving]:  # at once, so that each is dead when its turn comes
+        for tunnel in [one for one, leaving in wrong.items() if not leaving and one not in live]:  # at once: each is dead when its turn comes
             self._api.remove("Pod", POD, namespace_of(tunnel), grace=1)
         done = [said for tunnel, leaving in wrong.items() for said in self._repair(tunnel, leaving=leaving, known=tunnel in live)]
         for about in (one["metadata"] for one in volumes):
@@ -177,9 +180,11 @@ class Endings:
         space = namespace_of(tunnel)
         try:
             if self._memory(tunnel) is None:
-                cause = _cause(self._api.find("Pod", POD, space)) or ("crashed" if known else "stopped")
+                pod = self._api.find("Pod", POD, space)
+                if known and pod is not None and not leaving:
+                    return  # somebody has made it meanwhile
                 said = "its namespace was removed" if leaving else "its pod is gone" if known else "nobody knew of it"
-                yield self._end(tunnel, cause, said)
+                yield self._end(tunnel, _cause(pod) or ("crashed" if known else "stopped"), said)
             elif leaving:
                 yield from self._loosen(space)
             else:

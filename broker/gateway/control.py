@@ -14,7 +14,7 @@ from broker.gateway import answers
 from broker.gateway.reach import LONGEST
 from sulku import ids, links
 from sulku.crypto.channels import names
-from sulku.errors import SulkuError, WrongNeighbourError
+from sulku.errors import SulkuError, TooLargeError, WrongNeighbourError
 
 REACH: Final = "/control/reach"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -78,6 +78,8 @@ def application(token: str, deeds: Deeds, *, linked: bool = False) -> web.Applic
             return await handler(request)
         except SulkuError as error:
             return _no(error)
+        except web.HTTPRequestEntityTooLarge:
+            return _no(TooLargeError(f"more than {2 * LONGEST} bytes"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             return _problem(422, "invalid-input", str(error), "Correct the request.")
 

@@ -24,7 +24,9 @@ from broker.gateway.upstream import Broker
 from sulku.errors import (
     BrokerUnavailableError,
     InvalidInputError,
+    NotFoundError,
     RefusalError,
+    TunnelEndedError,
     UnsafeFileError,
     UnsafeNameError,
     WorkspaceUnavailableError,
@@ -40,6 +42,7 @@ LARGEST_MANIFEST: Final = 256 * 1024
 LONGEST_ENTRY: Final = 32 * 1024  # of the manifest, about one file
 LARGEST_FILE: Final = 50 * 1024 * 1024
 LARGEST_SUBMISSION: Final = 200 * 1024 * 1024
+OVER: Final = (TunnelEndedError, NotFoundError)
 log = logging.getLogger("sulku.gateway")
 
 
@@ -77,7 +80,7 @@ class Outbox:
         try:
             for name in await self._folders(tunnel):
                 await self._one(tunnel, name)
-        except (WorkspaceUnavailableError, BrokerUnavailableError) as error:
+        except (WorkspaceUnavailableError, BrokerUnavailableError, *OVER) as error:
             log.info("outbox of %s: %s", tunnel.id, error)
         except Exception:  # whatever a hostile folder provokes ends here, once
             log.exception("outbox of %s", tunnel.id)
@@ -95,6 +98,8 @@ class Outbox:
         if key not in self._receipts:
             try:
                 self._receipts[key] = {"release": await self._submit(tunnel, name, files)}
+            except OVER:
+                raise  # what the tunnel says of itself is no answer to what was submitted
             except RefusalError as error:
                 problem = {"code": error.code, "detail": str(error), "remedy": error.remedy()}
                 self._receipts[key] = {"refused": problem}

@@ -8,23 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+import structlog
+
 from broker.flows import outputs, people, permits, releases, tunnels
 from broker.flows.effects import effects_of
 from sulku.clearance import mandate
 from sulku.codec import Plain
-from sulku.errors import (
-    ClusterUnavailableError,
-    GateUnavailableError,
-    HubUnavailableError,
-    IsolationUnavailableError,
-    PolicyUnavailableError,
-    RefusalError,
-    SandboxError,
-    StaleError,
-    StoreUnavailableError,
-    WorkspaceNotReadyError,
-    WorkspaceUnavailableError,
-)
+from sulku.errors import GateUnavailableError, PolicyUnavailableError, StaleError, StoreUnavailableError, SulkuError
 from sulku.people import service
 from sulku.plan import EndRecord
 from sulku.ports import Effect, Gate, Hub, Inspector, Ports, Workspaces
@@ -32,8 +22,9 @@ from sulku.tunnels import LIVE, Cause, State, Tunnel, close
 
 SEAL_EVERY: Final = 10  # sweeps between two checkpoints of the ledger
 REMIND_EVERY: Final = 60  # sweeps between two looks at what waits for the stewards
-UNOPENED: Final = (HubUnavailableError, SandboxError, IsolationUnavailableError, ClusterUnavailableError, WorkspaceNotReadyError, WorkspaceUnavailableError)
 PATIENCE: Final = 3  # sweeps that the worker has for ending a tunnel; then the clock does it
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +82,10 @@ def open_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
         tunnels.opened(ports, tunnel.id)
     except (StaleError, StoreUnavailableError, PolicyUnavailableError):
         raise  # somebody acted meanwhile, or nothing can be recorded: the outbox has it looked at again
-    except (*UNOPENED, RefusalError):
+    except SulkuError as error:
         if ports.store.peek([tunnel.id])[tunnel.id].state is State.OPEN:
             return  # another worker did it, when our lease was over
+        log.warning("tunnel.not-opened", tunnel=tunnel.id, code=error.code, why=str(error))
         tunnels.finish(ports, tunnel.id, Cause.FAILED, tunnels.WORKER)
         abandon(world, tunnel)
 

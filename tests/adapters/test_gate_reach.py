@@ -112,7 +112,7 @@ def test_without_a_gateway_it_is_the_gate_that_is_away_and_that_is_said_in_time(
     began = time.monotonic()
     with pytest.raises(GateUnavailableError):
         farm.control(HOSTS[2], "127.0.0.4").reach(POD, PROBE_PORT, b"x\n", 5)
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < 12
     with pytest.raises(GateUnavailableError):
         farm.control(HOSTS[0], part="broker").reach(POD, PROBE_PORT, b"x\n", 5)
 
@@ -153,6 +153,6 @@ def test_the_pods_own_program_is_spoken_to_and_what_is_not_sealed_for_it_is_refu
         with pytest.raises(WorkspaceUnavailableError):
             Line(POD, PROBE_PORT, "another key", reach).ask({"say": "three"})
     finally:
-        inside.over = True
+        inside.stop()
         running.join()
         inside.listener.close()

@@ -53,7 +53,7 @@ class Pod:
         return {"echo": body}
 
     def end(self) -> None:
-        self.line.over = True
+        self.line.stop()
         self.thread.join()
         self.line.listener.close()
 

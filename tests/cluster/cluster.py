@@ -104,11 +104,12 @@ class Cluster:
         try:
             pid = int((self.state / "run" / f"{part}.pid").read_text())
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            place = bytes(Path(f"/proc/{pid}/cwd").readlink())
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # it may end while we look
             return 0
-        return pid if words and str(self.state).encode() in words + Path(f"/proc/{pid}/cwd").readlink().__bytes__() else 0
+        return pid if words and str(self.state).encode() in words + place else 0
 
     def kill(self, part: str, how: int = signal.SIGKILL, seconds: float = 10) -> None:
         """Kill one component and wait until it is dead."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,10 +56,12 @@ def bench(cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture(scope="session")
 def guarded(cluster: Cluster, prepared: Path) -> Iterator[Guarded]:
-    """Give the worker's own hands on the cluster with the chart's guards, which are gone afterwards."""
-    with turns.turn():
-        made = Guarded(cluster, prepared)
-    yield made
-    with turns.turn():
-        made.clear()
-        made.remove()
+    """Give the worker's own hands on the cluster with the chart's guards, which are gone afterwards; one run at a time."""
+    with (programs.CACHE.parent / "cluster.guards").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with turns.turn():
+            made = Guarded(cluster, prepared)
+        yield made
+        with turns.turn():
+            made.clear()
+            made.remove()

@@ -15,6 +15,7 @@ from tests.cluster import programs
 ROOT: Final = Path(__file__).parents[2]
 KEPT: Final = programs.CACHE.parent / "images"
 SETTINGS: Final = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+OUTSIDE: Final = os.open("/proc/self/ns/net", os.O_RDONLY)  # where packages come from, also for who has joined the cluster since
 TRUSTED: Final = ("-v", "/etc/ssl/certs:/etc/ssl/certs:ro")  # by whoever fetches Python packages in a build
 PACKAGES: Final = "python3,python3-venv,fonts-dejavu-core"
 OPA: Final = """\
@@ -41,9 +42,8 @@ def base() -> Path:
 
 
 def _buildah(*words: str, given: str | None = None) -> str:
-    done = subprocess.run(
-        ["buildah", *words], input=given, env=os.environ | SETTINGS, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{OUTSIDE}", "buildah", *words]
+    done = subprocess.run(command, input=given, env=os.environ | SETTINGS, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"buildah {words[0]}: {done.stderr[-3000:]}"
     return done.stdout.strip()
 
@@ -85,6 +85,8 @@ def _build(name: str, tag: str, target: Path, *words: str) -> Path:
     _buildah("push", "-q", "--disable-compression", image, f"oci-archive:{draft}:{image}")
     for old in KEPT.glob(f"{name}-*.tar"):
         old.unlink()
+    for old in set(_buildah("images", "--format", "{{.Name}}:{{.Tag}}", "--filter", f"reference=localhost/{name}").split()) - {image}:
+        _buildah("rmi", old)  # each is a whole file system on the disk; what the new one shares with it stays
     return draft.rename(target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +34,9 @@ PARTS: Final = ("broker", "canary", "gateway", "hub", "issuer", "postgres", "red
 class Separate(Cluster):
     """A cluster beside the shared one: the chart's guards hold for all of a cluster, so that nobody else could open tunnels there."""
 
-    def __init__(self) -> None:
-        """It stays for the next run, like the shared one."""
-        super().__init__(programs.CACHE.parent / "cluster-install", "sulku-install")
+    def __init__(self, name: str = "install") -> None:
+        """It stays for the next run, like the shared one; those of different names know nothing of each other."""
+        super().__init__(programs.CACHE.parent / f"cluster-{name}", f"sulku-{name}")
 
     def start(self, part: str) -> None:
         """Start a component; kubelets clear up the logs of pods that are not theirs, so each has a folder of its own."""
@@ -73,14 +75,26 @@ class Installed:
                 "images": [images.workspace()[1]],
                 "runtimeClass": {"create": True},
                 "datasets": {"hostPath": {"path": f"{state}/vault/views/{{view}}", "type": "Directory"}},
-                "homes": {"hostPath": {"path": f"{state}/homes/{{permit}}/{{person}}", "type": "Directory"}},
+                "homes": {"hostPath": {"path": f"{state}/homes/{{permit}}/{{person}}/files", "type": "Directory"}},
                 "volumes": {"csi": [], "nfs": [], "hostPath": [f"{state}/vault/views", f"{state}/homes"]},
             },
         }  # fmt: skip
 
     def __enter__(self) -> Self:
-        """Load the images, make the folders, install, and wait until every part is ready."""
-        self.load()
+        """Load the images, make the folders, install, and wait until every part is ready; one installation at a time on a cluster."""
+        self._turn = (self.cluster.state / "installation").open("w")
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            self.load()
+            if self.helm("list", "--all", "--short").split():  # of a run that was killed
+                self.clear()
+            self._install()
+        except BaseException:
+            self._turn.close()
+            raise
+        return self
+
+    def _install(self) -> None:
         for name in ("state", "postgres"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             os.chown(self.folder / name, OWNER, OWNER)
@@ -90,22 +104,29 @@ class Installed:
         self.cluster.kubectl("apply", "-f", "-", given=json.dumps(space))
         self.helm("upgrade", "--install", "sulku", str(CHART), given=self.values)
         self.wait()
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         """Uninstall, and forget the secrets that a release keeps, the namespace and the files."""
-        self.uninstall()
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", seconds=120)
+        self.clear()
         for name in ("state", "postgres"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+        self._turn.close()
+
+    def clear(self) -> None:
+        """Remove the release, the namespace with the secrets, and the volumes; also what failed half-way. May be repeated."""
+        self.helm("uninstall", "sulku", "--ignore-not-found")
+        self.cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", seconds=180)
+        self.cluster.kubectl("wait", "--for=delete", "pv", "-l", "app.kubernetes.io/name=sulku", "--timeout=60s", seconds=90)
 
     def load(self) -> None:
-        """Bring the images that are not there onto the node."""
+        """Bring the images that are not there onto the node, and remove their forerunners."""
         there = self.cluster._ctr("images", "ls", "-q").split()
         debian = [images.debian(name) for name in ("postgres", "redis")]
         for archive, name in ((images.pause(), "localhost/pause:1"), images.workspace(), images.server(), images.opa(), *debian):
             if name not in there:
                 self.cluster.load(archive)
+            if old := [one for one in there if one != name and one.startswith(f"{name.rpartition(':')[0]}:")]:
+                self.cluster._ctr("images", "rm", *old)
 
     def helm(self, *words: str, given: Mapping[str, Any] | None = None, seconds: float = 120) -> str:
         """Run helm in our namespace and return what it printed; AssertionError with what it said if it failed."""
@@ -123,7 +144,7 @@ class Installed:
         return said
 
     def uninstall(self) -> None:
-        """Remove the release, its pods and its volumes; may be repeated."""
+        """Remove the release and its pods; secrets that a release keeps, and files, stay. May be repeated."""
         self.helm("uninstall", "sulku", "--ignore-not-found", "--wait", seconds=180)
 
     def wait(self, seconds: float = 240) -> None:

@@ -64,13 +64,14 @@ class _Outside(BaseHTTPRequestHandler):
 def listening(address: str) -> Iterator[list[str]]:
     """Have the node listen at ``address``, as if it were far away, and give the paths that it is asked for."""
     subprocess.run(["ip", "addr", "replace", f"{address}/32", "dev", "eth0"], check=True)
-    handler = type("Handler", (_Outside,), {"came": []})
+    came: list[str] = []
+    handler = type("Handler", (_Outside,), {"came": came})
     with ThreadingHTTPServer((address, 80), handler, bind_and_activate=False) as server:
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # with others who run these tests
         server.server_bind()
         server.server_activate()
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield handler.came
+        yield came
         server.shutdown()
 
 

@@ -15,6 +15,12 @@ from sulku.plan import EndRecord
 from tests.cluster.bench import Bench, soon
 
 
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a tunnel that is not closed given up sooner than a busy node may need."""
+    monkeypatch.setattr(kubernetes, "PROVE_SECONDS", 25)
+
+
 @contextmanager
 def _without_controller(bench: Bench) -> Iterator[None]:
     bench.cluster.kill("netpol")
@@ -25,6 +31,7 @@ def _without_controller(bench: Bench) -> Iterator[None]:
 
 
 @pytest.mark.alone
+@pytest.mark.usefixtures("brief")
 def test_without_a_policy_controller_no_tunnel_opens_and_the_report_says_why(bench: Bench) -> None:
     """The API server takes every policy and nobody keeps it: only a probe can tell."""
     plan = bench.plan()
@@ -47,8 +54,8 @@ def test_with_it_a_tunnel_opens(bench: Bench) -> None:
     assert bench.opened()
 
 
-def test_a_dead_canary_proves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes, "PROVE_SECONDS", 15)
+@pytest.mark.usefixtures("brief")
+def test_a_dead_canary_proves_nothing(bench: Bench) -> None:
     targets = tuple((name, kind, "198.18.0.99" if name.startswith("canary") else host, port) for name, kind, host, port in bench.targets())
     hands = bench.hands(targets=targets)
     hands._around = type(hands._around)(targets, type(bench.canary)(bench.canary.host, 9, bench.canary.key))
@@ -65,6 +72,7 @@ def test_a_policy_that_is_removed_is_seen_by_the_next_patrol(bench: Bench) -> No
     assert soon(lambda: not bench.tunnels.patrol(plan.tunnel).closed, 30)
 
 
+@pytest.mark.usefixtures("brief")
 def test_a_neighbour_who_may_be_reached_counts_as_open(bench: Bench) -> None:
     """One more target than the fixed ones is as good as they are."""
     plan = bench.plan()

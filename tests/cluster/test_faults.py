@@ -122,10 +122,10 @@ def until(site: Site, tunnel: str, *moments: str, seconds: float = 120) -> None:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    cluster = Separate()
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    cluster = Separate("story")
     cluster.up()
-    at = Clustered(cluster, cluster.state / "volumes")
+    at = Clustered(cluster, tmp_path_factory.mktemp("node"))
     at.installed.load()
     cluster.join()
     with at:

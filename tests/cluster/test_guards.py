@@ -11,7 +11,6 @@ import pytest
 
 from broker.adapters.kubernetes_api import Api
 from sulku.manifests import POD, Manifest
-from sulku.plan import EndRecord
 from tests.cluster.bench import _SECURE, now, soon
 from tests.cluster.guarding import HOME, KWOK, Guarded, Person, changed, client, rendered, values
 
@@ -311,8 +310,7 @@ def test_a_pod_that_is_deleted_in_the_foreground_goes_too(guarded: Guarded) -> N
     path = pods(guarded.space(plan), POD)
     guarded.admin.does("DELETE", path, {"propagationPolicy": "Foreground"}, dry=False)
     assert soon(lambda: "not found" in guarded.cluster.kubectl("get", "pod", POD, "-n", guarded.space(plan), check=False), 20)
-    record = guarded.tunnels.status(plan.tunnel)
-    assert isinstance(record, EndRecord)
+    assert guarded.tunnels.stop(plan.tunnel).processes_left == 0
     guarded.tunnels.acknowledge(plan.tunnel)
 
 

@@ -18,6 +18,7 @@ from kubernetes.client import ApiClient
 from websocket import WebSocketBadStatusException
 
 from broker.adapters.kubernetes_api import Api
+from sulku import ids
 from sulku.errors import ClusterUnavailableError
 from tests.cluster import turns
 from tests.cluster.bench import soon
@@ -32,7 +33,7 @@ PODS = "10.244.0.0/16"
 INDEX = "203.0.113.7"  # stands for a public index of packages: a block for documentation, which nobody routes
 METADATA = ("169.254.170.2", "168.63.129.16")  # of two clouds; other tests listen at a third
 ELSEWHERE = "https://elsewhere.example"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # two of them open tunnels beside others who do
 
 
 @pytest.fixture(scope="module")
@@ -116,17 +117,17 @@ def test_where_the_api_server_is_away_nothing_starts_and_the_reason_is_said(guar
 
 def test_a_colleague_under_the_same_permit_does_not_see_my_home_and_i_do_in_my_next_tunnel(guarded: Guarded, tunnel: Opened) -> None:
     assert tunnel.lab.run("open('/home/researcher/mine.txt', 'w').write('mine'); print('kept')") == "kept\n"
-    mine = {"permit": tunnel.plan.permit, "person": tunnel.plan.person}
+    permit, me, colleague = tunnel.plan.permit, tunnel.plan.person, ids.new("usr")
     seen = {}
-    for who, about in {"a colleague": {"permit": tunnel.plan.permit}, "myself": mine}.items():
-        plan = replace(guarded.plan(), **about)
+    for who in (colleague, me):
+        plan = replace(guarded.plan(), permit=permit, person=who)
         home = guarded.folder / "homes" / plan.permit / plan.person
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o777)
         other = Opened(guarded, plan)
         seen[who] = other.lab.run("import os; print('mine.txt' in os.listdir('/home/researcher'))")
         other.end()
-    assert seen == {"a colleague": "False\n", "myself": "True\n"}
+    assert seen == {colleague: "False\n", me: "True\n"}
 
 
 # --- 7: certificates that nobody checks -------------------------------------------------------------------------------
@@ -140,7 +141,7 @@ def test_the_worker_shows_its_token_to_no_server_of_another_authority(guarded: G
         for authority, heard in ((settings.ssl_ca_cert, False), (str(tmp_path / "ca.crt"), True)):
             settings.ssl_ca_cert = authority
             caller = ApiClient(settings)
-            caller.set_default_header("Authorization", "Bearer the-workers-token")
+            caller.default_headers["Authorization"] = "Bearer the-workers-token"
             with pytest.raises(ClusterUnavailableError):
                 Api(caller).find("Namespace", "default")
             assert impostor.came > 0

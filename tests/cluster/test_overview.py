@@ -17,10 +17,20 @@ from tests.cluster.mortal import Mortals
 
 
 @pytest.fixture(scope="module")
-def ours(cluster: Cluster, prepared: Path) -> Iterator[Mortals]:
+def installation(cluster: Cluster, prepared: Path) -> Iterator[Mortals]:
     made = Mortals(cluster, prepared, "runc")
     yield made
     made.close()
+
+
+@pytest.fixture
+def ours(installation: Mortals) -> Iterator[Mortals]:
+    """Give an installation without a tunnel."""
+    yield installation
+    installation.hands().reconcile((), grace=0)
+    assert soon(lambda: not installation.hands().overview().tunnels, 60)
+    for record in installation.hands().ended():
+        installation.tunnels.acknowledge(record.tunnel)
 
 
 class Counted(Api):
@@ -58,15 +68,16 @@ def test_a_look_takes_three_calls_however_many_tunnels_there_are_and_brings_name
 
 def test_another_installations_tunnels_are_not_seen_and_not_ended(ours: Mortals, cluster: Cluster, prepared: Path) -> None:
     others = Bench(cluster, prepared, "runc")
-    plan = others.plan()
-    mine = ours.made()
-    others.tunnels = others.hands(others.place(gateway=("sulku-others", GATEWAY)))
-    theirs = others.tunnels.start(plan)
-    assert theirs.closed, theirs.problems
-    ours.hands().reconcile((), grace=0)
-    assert isinstance(others.tunnels.status(plan.tunnel), Alive)
-    assert mine.tunnel not in ours.tunnels.overview().tunnels or soon(lambda: mine.tunnel not in ours.tunnels.overview().tunnels, 30)
-    others.clear()
+    others.tunnels = others.hands(others.place(gateway=(f"{ours.home}-others", GATEWAY)))
+    theirs, mine = others.plan(), ours.made()
+    try:
+        assert others.tunnels.start(theirs).closed
+        ours.hands().reconcile((), grace=0)
+        assert isinstance(others.tunnels.status(theirs.tunnel), Alive)
+        assert others.tunnels.overview().tunnels == {theirs.tunnel}
+        assert soon(lambda: mine.tunnel not in ours.tunnels.overview().tunnels, 30)
+    finally:
+        others.clear()
 
 
 def test_what_nobody_knows_is_ended_after_its_grace_and_what_lives_is_left(ours: Mortals) -> None:
@@ -85,13 +96,14 @@ def test_a_live_tunnel_whose_pod_somebody_removed_has_ended(ours: Mortals) -> No
     status = ours.tunnels.status(plan.tunnel)
     assert isinstance(status, Alive)  # its worker may be about to make it
     assert status.phase == "busy"
-    [record] = ours.tunnels.reconcile([plan.tunnel], grace=0)
+    assert ours.tunnels.reconcile([plan.tunnel], grace=0) == []
+    [record] = ours.tunnels.reconcile([plan.tunnel], making=0)
     assert isinstance(record, EndRecord)
     assert (record.tunnel, record.cause, record.detail) == (plan.tunnel, "crashed", "its pod is gone")
 
 
 def test_a_namespace_that_somebody_else_removes_and_a_volume_that_was_forgotten_are_finished(ours: Mortals) -> None:
-    plan, space = ours.made(), ""
+    plan = ours.made()
     space = namespace_of(plan.tunnel)
     ours.cluster.kubectl("delete", "namespace", space, "--wait=false")
     done = ours.tunnels.reconcile([plan.tunnel], grace=0)

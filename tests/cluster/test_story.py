@@ -15,9 +15,9 @@ from tests.stories.story import Story
 @pytest.mark.timeout(1500)
 @pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning")  # kept-alive sockets
 def test_the_whole_main_job_on_kubernetes(tmp_path: Path) -> None:
-    cluster = Separate()
+    cluster = Separate("story")
     cluster.up()
-    at = Clustered(cluster, cluster.state / "volumes")
+    at = Clustered(cluster, tmp_path / "node")
     at.installed.load()  # built before the network is entered, from which no registry is reached
     cluster.join()
     with at:

@@ -76,7 +76,8 @@ class World:
     def _listen(self) -> None:
         """Have the node itself listen: on its own address, the metadata address, IPv6, and an abstract socket."""
         for address in (f"{METADATA}/32", f"{LINK_LOCAL}/32", f"{IPV6}/128"):
-            subprocess.run(["ip", "addr", "replace", address, "dev", "eth0"], check=True)
+            at_once = ["nodad"] if ":" in address else []  # else it could not be bound for a second
+            subprocess.run(["ip", "addr", "replace", address, "dev", "eth0", *at_once], check=True)
         self.held: list[socket.socket] = []
         for family, host, port in ((2, ADDRESS, PORT), (2, METADATA, 80), (2, LINK_LOCAL, PORT), (10, IPV6, PORT)):
             stream, datagrams = socket.socket(family, socket.SOCK_STREAM), socket.socket(family, socket.SOCK_DGRAM)

@@ -107,7 +107,7 @@ class Raw:
         """Return the status of each answer until the gateway closes the connection; fail if it does not."""
         last = f"GET /.sulku/static/gateway.svg HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode()
         got = b""
-        with socket.create_connection(("127.0.0.1", self.browser.gateway.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.browser.gateway.port), timeout=15) as connection:
             with suppress(ConnectionError):
                 connection.sendall((data if isinstance(data, bytes) else data.encode("latin-1")) + last)
             with suppress(ConnectionResetError):

@@ -127,7 +127,7 @@ def test_at_the_end_of_the_drain_what_is_left_is_closed(start: Start, workspace:
         began = time.monotonic()
         asked_to_end(one)
         assert channels.closing() == (4000, "the gateway restarts")
-        assert 0.9 < time.monotonic() - began < 3
+        assert 0.9 < time.monotonic() - began < 6
         assert ended(one) == 0
 
 

@@ -212,7 +212,7 @@ def test_a_pod_that_says_nothing_is_waited_for_as_long_as_was_asked(gate: Gate, 
     pods.at(POD, PROBE_PORT, silent)
     began = time.monotonic()
     assert gate.code(POD, PROBE_PORT, seconds=0.5) == (502, "workspace-unavailable")
-    assert 0.4 < time.monotonic() - began < 2
+    assert 0.4 < time.monotonic() - began < 5
 
 
 def test_a_pod_that_never_ends_its_line_is_cut_off_in_time_and_in_bytes(gate: Gate, pods: Pods) -> None:
@@ -229,7 +229,7 @@ def test_a_pod_that_never_ends_its_line_is_cut_off_in_time_and_in_bytes(gate: Ga
     pods.at(POD, PROBE_PORT, trickle)
     began = time.monotonic()
     assert gate.code(POD, PROBE_PORT, seconds=0.7) == (502, "workspace-unavailable")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     flooded = pods.at(POD, WORKSPACE_PORT, flood)
     status, told = gate.reach(POD, WORKSPACE_PORT, seconds=20)
     assert (status, told["code"]) == (502, "workspace-unavailable")
@@ -244,7 +244,7 @@ def test_a_line_of_a_mebibyte_passes_both_ways_and_a_longer_one_does_not(gate: G
     assert gate.line(POD, PROBE_PORT, largest, 20) == largest
     assert pod.heard == [largest]
     assert gate.code(POD, PROBE_PORT, b"a" + largest) == (422, "invalid-input")
-    assert gate.reach(POD, PROBE_PORT, largest * 3)[0] == 413
+    assert gate.code(POD, PROBE_PORT, largest * 3) == (413, "too-large")
     assert pod.callers == 1
 
 

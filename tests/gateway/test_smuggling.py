@@ -348,6 +348,6 @@ def test_a_request_that_never_ends_holds_up_nobody_else(wire: Wire, gateway: Gat
         slow.sendall(wire.raw.request("POST", more="Content-Length: 100\r\n", body="{").encode())
         began = time.monotonic()
         assert wire.sent(wire.raw.request())[0] == [200, 200]
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
 
 

@@ -146,7 +146,8 @@ class Story:
             lambda: ada.wait(f"/tunnels/{self.tunnel}", "state", "open", "closing", "closed"),
             lambda one: f"{one['state']} until {one['deadline']}",
         )
-        assert ada.get(f"/tunnels/{self.tunnel}")["state"] == "open", self.at.tail("broker")
+        found = ada.get(f"/tunnels/{self.tunnel}")
+        assert found["state"] == "open", f"{found}\n{self.at.tail('broker')}"
         ada.sign_in()
         lab = self.line("Ada (researcher)", "enters by a single-use ticket", lambda: ada.enter(self.tunnel), "shell page of the gateway")
         self.line("Aki (researcher)", "would enter Ada's tunnel", lambda: self._stranger(lab), lambda code: f"refused: {code}")

@@ -15,13 +15,13 @@ labels:
   app.kubernetes.io/component: {{ .part }}
 {{- end }}
 
-{{- /* Labels of a pod, and the digests of what it reads at its start: a change of those starts it anew. */ -}}
+{{- /* Labels of a pod, and the digest of what it reads at its start (`told`, a template): a change of that starts it anew, and nothing else does. */ -}}
 {{- define "sulku.podmeta" -}}
-labels:
-  {{- include "sulku.labels" .root | nindent 2 }}
-  app.kubernetes.io/component: {{ .part }}
+labels: {{- include "sulku.selector" . | nindent 2 }}
+{{- with .told }}
 annotations:
-  sulku.internal/settings: {{ include (print .root.Template.BasePath "/settings.yaml") .root | sha256sum | trunc 16 }}
+  sulku.internal/told: {{ include (print $.root.Template.BasePath "/" .) $.root | sha256sum | trunc 16 }}
+{{- end }}
 {{- end }}
 
 {{- /* part; account (one of rbac.yaml's, or none); token and links only where they are needed. */ -}}

@@ -8,11 +8,13 @@ The seal covers the nonce of this start and a challenge that is good once, so th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import secrets
+import select
 import signal
 import socket
 import threading
@@ -41,32 +43,44 @@ class Line:
         self.boot = secrets.token_hex(16)
         self._open: dict[str, None] = {}  # challenges that were given and not used, oldest first
         self.over = False
+        self._woken, self._wake = socket.socketpair()
         self._turn = threading.Lock()
         self._giving = threading.Lock()
 
     def run(self, answer: Callable[[Body], Body]) -> None:
         """Serve until ``over``; what is not sealed gets nothing but the hello."""
-        self.listener.settimeout(0.2)
-        while not self.over:
+        self.listener.settimeout(1)
+        while self._woken not in (ready := select.select([self.listener, self._woken], [], [])[0]):
             try:
-                caller, _ = self.listener.accept()
-            except TimeoutError:
-                continue
+                caller, _ = ready[0].accept()
+            except OSError:
+                continue  # who has gone again
             if CALLERS.acquire(blocking=False):
                 threading.Thread(target=self._attend, args=(caller, answer), daemon=True).start()
             else:
                 caller.close()
+        self._woken.close()
+        self._wake.close()
 
     def _attend(self, caller: socket.socket, answer: Callable[[Body], Body]) -> None:
+        told: Body = {}
         try:
             with caller:
                 caller.settimeout(SECONDS)
-                line = caller.makefile("rb").readline(LONGEST)
-                caller.sendall(json.dumps(self._reply(json.loads(line), answer)).encode() + b"\n")
+                told = self._reply(json.loads(caller.makefile("rb").readline(LONGEST)), answer)
+                caller.sendall(json.dumps(told).encode() + b"\n")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # a stranger, or a broker that is gone: it will ask again
         finally:
             CALLERS.release()
+            if self.over and "body" in told:  # by what we were asked; and the answer is sent
+                self.stop()
+
+    def stop(self) -> None:
+        """Serve no more."""
+        self.over = True
+        with contextlib.suppress(OSError):  # it has ended already
+            self._wake.send(b".")
 
     def _reply(self, request: Body, answer: Callable[[Body], Body]) -> Body:
         if request.get("do") == "hello":

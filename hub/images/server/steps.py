@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import redis
-from broker import manage, settings, wiring
+import structlog
+
+from broker import manage, settings, telemetry, wiring
 from broker.adapters import policy
 from broker.adapters.gate import every
 from broker.adapters.keys import RING
@@ -26,6 +28,8 @@ from sulku.people import folded
 
 PATIENCE = 300.0  # seconds for a neighbour to appear; then the pod begins anew
 ANSWER = 5.0  # seconds
+
+log = structlog.get_logger(__name__)
 
 
 def prepare(people: str) -> None:
@@ -72,7 +76,7 @@ def reach() -> None:
     }
     for name, way in ways.items():
         _patiently(way)
-        print(f"reached {name}", flush=True)
+        log.info("reached", what=name)
 
 
 def _bundle(found: Settings) -> policy.policies.Bundle:
@@ -107,7 +111,7 @@ def _patiently(work: Callable[[], object]) -> None:
         try:
             work()
         except (SulkuError, OSError, redis.RedisError) as error:
-            print(f"{type(error).__name__}: {error}", flush=True)
+            log.info("not yet", why=str(error))
             if time.monotonic() > until:
                 raise SystemExit(1) from None
             time.sleep(1)
@@ -116,5 +120,6 @@ def _patiently(work: Callable[[], object]) -> None:
 
 
 if __name__ == "__main__":
+    telemetry.configure()
     verb, *words = sys.argv[1:]
     {"prepare": prepare, "wait": wait, "rules": rules, "reach": reach}[verb](*words)
