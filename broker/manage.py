@@ -64,7 +64,7 @@ def init(
         people.register(wired.ports, service("setup"), command)
         out.print(f"entered {role} {name} <{email}>")
     wired.archive.checkpoint()  # every paper names a checkpoint, so there is one before the first paper
-    out.print(f"ready: {state}; key {wired.keys.key.public.vkey}")
+    out.print(f"ready: {state}; key {wired.keys.key.public.vkey}", soft_wrap=True)  # a key is copied from a log, on one line
 
 
 @app.command("serve")

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from sulku.codec import typed
-from sulku.crypto.channels import Files
+from sulku.crypto.channels import Files, require_private
 from sulku.errors import ConfigurationError, InvalidInputError
 
 VARIABLE = "SULKU_HUB_CONFIG"
@@ -69,9 +69,13 @@ def token(path: str) -> str:
     """Return the token in the file ``path``, read each time so that it can be changed.
 
     Raises:
-        ConfigurationError: It cannot be read.
+        ConfigurationError: It cannot be read, is empty, or others may read it.
     """
     try:
-        return Path(path).read_text().strip()
+        require_private(path)
+        found = Path(path).read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+    if not found:
+        raise ConfigurationError(f"{path} is empty")
+    return found

@@ -13,7 +13,7 @@ from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from sulku.errors import ClusterUnavailableError, IsolationUnavailableError
+from sulku.errors import ClusterUnavailableError, ConfigurationError, IsolationUnavailableError
 from sulku.manifests import Manifest
 
 _PLURALS: Final = {
@@ -48,14 +48,19 @@ class Api:
 
         Raises:
             ClusterUnavailableError: Neither is there.
+            ConfigurationError: The file says to believe any server that answers.
         """
         try:
             if kubeconfig:
-                return cls(config.new_client_from_config(kubeconfig))  # type: ignore[no-untyped-call]
-            config.load_incluster_config()  # type: ignore[no-untyped-call]
-            return cls(ApiClient())
+                client = config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call]
+            else:
+                config.load_incluster_config()  # type: ignore[no-untyped-call]
+                client = ApiClient()
         except config.ConfigException as error:
             raise ClusterUnavailableError(str(error)) from error
+        if not client.configuration.verify_ssl:
+            raise ConfigurationError(f"{kubeconfig} says insecure-skip-tls-verify: whoever answers would be believed")
+        return cls(client)
 
     def path(self, kind: str, namespace: str = "", name: str = "") -> str:
         """Return the path of a kind, or of one object."""

@@ -117,7 +117,10 @@ def digest(files: tuple[File, ...]) -> str:
 
 def _ordinary(source: Path) -> Iterator[tuple[str, int]]:
     """Yield each file's name and an open descriptor; nothing is followed, and what is opened is what was checked."""
-    folder = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        folder = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise InvalidInputError(f"{source} is not a folder that can be read: {error.strerror}") from None
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208  # a descriptor has no path
         if not 0 < len(names) <= MAX_FILES:

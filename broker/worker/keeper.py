@@ -22,7 +22,8 @@ from sulku.tunnels import Cause, State, Tunnel
 AT_ONCE: Final = 8  # probes that are asked side by side
 SILENT: Final = 3  # rounds in a row that the probe itself did not answer; then a tunnel is as good as open
 BLIND: Final = 20  # rounds in a row that could not be had for whatever reason: no gateway, no canary, no API server
-REPAIR: Final = 10.0  # seconds between two searches for what nobody owns
+GLANCE: Final = 2.0  # seconds between two looks at what ended by itself
+REPAIR: Final = 30.0  # seconds between two searches for what nobody owns
 LOOK: Final = 30.0  # seconds between two looks at the guards
 
 log = structlog.get_logger(__name__)
@@ -57,7 +58,7 @@ class Keeper:
         self._due: dict[str, float] = {}
         self._missed: dict[str, tuple[int, int]] = {}  # tunnel → rounds in a row: without the probe, without a verdict
         self._running: dict[str, Future[None]] = {}
-        self._repaired = self._looked = -REPAIR - LOOK
+        self._glanced = self._repaired = self._looked = -REPAIR - LOOK
         self._seen: guards.Look | None = None
         self._told: tuple[guards.Departure, ...] = ()
 
@@ -73,7 +74,11 @@ class Keeper:
             StoreUnavailableError: The database is away; nothing was forgotten.
         """
         now = self._monotonic()
-        each([self._take_in, self._patrol], lambda do: do(live))
+        due = [self._patrol]
+        if now - self._glanced >= GLANCE:
+            self._glanced = now
+            due.append(self._take_in)
+        each(due, lambda do: do(live))
         if now - self._repaired >= REPAIR:
             self._repaired = now
             self._repair()
@@ -116,8 +121,9 @@ class Keeper:
     def _round(self, tunnel: Tunnel) -> None:
         try:
             report = self._cluster.patrol(tunnel.id)
-        except TunnelEndedError:
-            return
+        except TunnelEndedError:  # its pod is gone, whoever took it
+            tunnels.ended(self._ports, tunnel.id, self._cluster.stop(tunnel.id))
+            self._forget(tunnel.id)
         except SulkuError as error:
             self._missing(tunnel, f"{error.code}: {error}", silent=isinstance(error, WorkspaceUnavailableError | SandboxError))
         except Exception as error:

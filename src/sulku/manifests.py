@@ -50,7 +50,7 @@ class Place:
         labels: More labels for each namespace.
 
     Raises:
-        ConfigurationError: No runtime class, and weak isolation is not meant.
+        ConfigurationError: No runtime class, and weak isolation is not meant; or a pattern by which two would share a home.
     """
 
     image: str
@@ -67,6 +67,8 @@ class Place:
         """Refuse an isolation that is weaker than anybody decided."""
         if not self.runtime_class and not self.weak_isolation:
             raise ConfigurationError("no runtime class isolates the tunnels' kernel from the node's")
+        if missing := [name for name in ("{permit}", "{person}") if name not in json.dumps(dict(self.homes))]:
+            raise ConfigurationError(f"the homes' pattern is without {' and '.join(missing)}: two would share one")
 
 
 @dataclass(frozen=True, slots=True)

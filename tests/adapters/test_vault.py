@@ -271,3 +271,8 @@ def test_a_view_that_several_make_at_once_is_one(vault: FileVault, source: Path)
         with ThreadPoolExecutor(6) as pool:
             (view,) = {one.result() for one in [pool.submit(make) for _ in range(6)]}
         assert [path.name for path in Path(view).parent.iterdir() if path.is_dir() and path.name.startswith("tmp")] == []
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="is not a folder that can be read"):
+        FileVault(tmp_path / "vault").take_in(ids.new("dst"), "1", tmp_path / "nowhere", person_key="person")

@@ -117,10 +117,12 @@ class World:
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, prepared: Path) -> Iterator[World]:
     neighbours = Bench(cluster, prepared, "gvisor")
-    made = World(cluster, neighbours)
-    yield made
-    made.close()
-    neighbours.clear()
+    try:
+        made = World(cluster, neighbours)
+        yield made
+        made.close()
+    finally:
+        neighbours.clear()
 
 
 @pytest.fixture(scope="module", params=["gvisor", "runc"])

@@ -196,3 +196,9 @@ def test_the_name_of_the_pod_is_the_same_in_every_namespace() -> None:
 if __name__ == "__main__":
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(made(), indent=1) + "\n")
+
+
+@pytest.mark.parametrize("pattern", ["/homes/{person}", "/homes/{permit}", "/homes"])
+def test_a_pattern_by_which_two_would_share_a_home_is_refused(pattern: str) -> None:
+    with pytest.raises(ConfigurationError, match="share"):
+        replace(PLACE, homes={"hostPath": {"path": pattern}})

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from broker.worker.handlers import Watch
-from broker.worker.keeper import AT_ONCE, BLIND, LOOK, REPAIR, SILENT, Keeper
+from broker.worker.keeper import AT_ONCE, BLIND, GLANCE, LOOK, REPAIR, SILENT, Keeper
 from sulku import guards
 from sulku.clearance import Query, Refusal
 from sulku.closure import POD_CONTROLS, POD_WAYS, Attempt, ClosureReport, Control, judge
-from sulku.errors import GateUnavailableError, PolicyUnavailableError, WorkspaceUnavailableError
+from sulku.errors import GateUnavailableError, PolicyUnavailableError, TunnelEndedError, WorkspaceUnavailableError
 from sulku.manifests import Overview
 from sulku.plan import EndRecord
 from sulku.tunnels import Cause
@@ -53,6 +53,10 @@ class Yard:
 
     def status(self, tunnel: str) -> object:
         return self.world.status(tunnel)
+
+    def stop(self, tunnel: str) -> EndRecord:
+        self.world.end(tunnel, "crashed")
+        return self.world.records[tunnel]
 
 
 @dataclass
@@ -194,23 +198,36 @@ def test_a_pod_that_ended_by_itself_is_recorded_once_and_then_acknowledged(kept:
     kept.pass_by(0)
     kept.made.world.end(tunnel, "deadline")
     for _ in range(3):
-        kept.pass_by(1)
+        kept.pass_by(GLANCE)
     assert kept.state(tunnel) == ("closed", Cause.DEADLINE)
     assert kept.yard.acknowledged == {tunnel}
     assert kept.forgotten == [tunnel]
     assert [entry["type"] for entry in kept.made.ledger(record=tunnel)].count("tunnel.ended") == 1
 
 
+def test_a_tunnel_whose_pod_somebody_took_away_is_over_at_its_next_round(kept: Kept) -> None:
+    def gone(tunnel: str) -> ClosureReport:
+        raise TunnelEndedError(f"{tunnel} has ended")
+
+    tunnel = kept.made.tunnel()
+    kept.pass_by(0)
+    kept.yard.answer = gone
+    kept.pass_by(EVERY)
+    assert kept.state(tunnel) == ("closed", Cause.LOST)
+    assert set(kept.forgotten) == {tunnel}
+    assert [entry["type"] for entry in kept.made.ledger(record=tunnel)].count("tunnel.ended") == 1
+
+
 def test_a_tunnel_of_which_the_cluster_knows_nothing_is_lost(kept: Kept) -> None:
     tunnel = kept.made.tunnel()
     kept.made.world.alive.discard(tunnel)
-    kept.pass_by(1)
+    kept.pass_by(GLANCE)
     assert kept.state(tunnel) == ("closed", Cause.LOST)
 
 
 def test_a_tunnel_that_was_only_asked_for_is_not_lost_for_want_of_a_pod(kept: Kept) -> None:
     tunnel = kept.made.requested(kept.made.permit())
-    kept.pass_by(1)
+    kept.pass_by(GLANCE)
     assert kept.state(tunnel) == ("requested", None)
 
 

@@ -34,7 +34,7 @@ EDGES: Final = {
     ("broker", "gateway", 8444), ("hub", "gateway", 8444), ("worker", "gateway", 8444),
     ("broker", "hub", 8445), ("worker", "hub", 8445),
     ("broker", "postgres", 5432), ("issuer", "postgres", 5432), ("prepare", "postgres", 5432), ("worker", "postgres", 5432),
-    ("worker", "redis", 6379), ("worker", "canary", 7001), ("broker", "issuer", 8082),
+    ("worker", "redis", 6379), ("worker", "canary", 7000), ("worker", "canary", 7001), ("broker", "issuer", 8082),
 }  # fmt: skip
 ENTRANCES: Final = {"broker": {8080}, "gateway": {8081}, "issuer": {8082}}
 OUTWARD: Final = {"broker": {53}, "gateway": {53, WORKSPACE_PORT, PROBE_PORT}, "hub": {53}, "issuer": {53}, "prepare": {53}, "worker": {53, 6443}}

@@ -38,7 +38,8 @@ class Clustered:
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         """Prepare; ``folder`` is on the node and holds state and database."""
-        values = {"people": [f"{role}:{name}:{email}:{organisation}" for role, name, email, organisation in PEOPLE]}
+        people = [f"{role}:{name}:{email}:{organisation}" for role, name, email, organisation in PEOPLE]
+        values = {"people": people, "tunnels": {"patrolSeconds": 10}}
         self.installed = Installed(cluster, folder, values)
         self.cluster, self.folder = cluster, folder
         self.people: list[Person] = []

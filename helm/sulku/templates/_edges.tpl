@@ -12,6 +12,7 @@
 {{- if not .Values.redis.url }}
 - {to: redis, port: 6379, from: [worker]}
 {{- end }}
+- {to: canary, port: 7000, udp: true, from: [worker]} # to see that it is alive, each round
 - {to: canary, port: 7001, from: [worker]}
 {{- if .Values.issuer.development }}
 - {to: issuer, port: 8082, from: [broker]}
