@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := PYTHONPATH=src:. $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-broken screenshots cluster-up test-cluster cluster-down check fix bench docs lock clean
+.PHONY: help setup demo test test-broken screenshots cluster-up test-cluster test-full cluster-down check fix bench docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ cluster-up: setup ## raise a real Kubernetes in a network namespace (the first t
 
 test-cluster: cluster-up ## the chart, and tunnels on that Kubernetes (not part of `make test` yet: see CHANGELOG)
 	@$(RUN) -m pytest -q --durations 5 tests/helm tests/cluster
+
+test-full: cluster-up ## the same with every row of the tables of faults, instead of some (hours)
+	@SULKU_EVERY=1 $(RUN) -m pytest -q -s --durations 5 tests/cluster/test_cut.py tests/cluster/test_faults.py
 
 cluster-down: setup ## stop it and leave nothing behind
 	@bash tools/cluster down
