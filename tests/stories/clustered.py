@@ -123,8 +123,10 @@ class Clustered:
         return "\n".join(self.installed.logs(one, 40) for one in dict.fromkeys((part, "worker")))
 
     def kill_keeper(self, tunnel: str) -> None:
-        """Kill the workspace's pod, as its node would by dying."""
-        self.cluster.kubectl("delete", "pod", "workspace", "-n", ids.label(tunnel), "--grace-period=0", "--force", check=False)
+        """Kill the programs of a workspace's pod on its node: through the API server the guards let nobody do it."""
+        pod = self.cluster.get("pod", "workspace", "-n", ids.label(tunnel))
+        for one in [*pod["status"]["initContainerStatuses"], *pod["status"]["containerStatuses"]]:
+            self.cluster._ctr("tasks", "kill", "-s", "SIGKILL", one["containerID"].removeprefix("containerd://"))
 
     def ended(self, tunnel: str) -> EndRecord | None:
         """Return what the worker remembers of a tunnel that is over and of which nothing is left running."""

@@ -117,13 +117,20 @@ class Person:
         return found["record"] if isinstance(found, dict) and "record" in found else found
 
     def wait(self, path: str, field: str, *wanted: str, seconds: float = 60) -> Any:
-        """Return the record at ``path`` once its ``field`` is one of ``wanted``."""
+        """Return the record at ``path`` once its ``field`` is one of ``wanted``; who waits looks again after an answer that failed."""
         deadline = time.monotonic() + seconds
-        while (found := self.get(path))[field] not in wanted:
+        while True:
+            try:
+                if (found := self.get(path))[field] in wanted:
+                    return found
+                said = f"{field} is {found[field]}"
+            except RefusedByApi as error:
+                if int(error.problem.get("status", 0)) < 500:
+                    raise
+                said = str(error)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{path}: {field} is {found[field]} after {seconds} s, not {' or '.join(wanted)}")
+                raise TimeoutError(f"{path}: {said} after {seconds} s, not {' or '.join(wanted)}")
             time.sleep(0.2)
-        return found
 
     # --- the tunnel ---------------------------------------------------------------------------------------------------
 
