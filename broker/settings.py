@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     policies: Path = Field(Path("policies"), description="Folder of the policies.")
     policy_engine: Literal["regorus", "opa"] = Field("regorus", description="`regorus`, in process, or `opa`, a server.")
     opa_url: str = Field("http://127.0.0.1:8181", description="Where the OPA server listens.")
+    opa_seconds: float = Field(0.25, gt=0, le=5, description="How long an answer of that server may take; none in time is a no.")
     effects: Literal["embedded", "celery"] = Field("embedded", description="Who does the effects: this process, or Celery.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's Redis, without a password.")
     redis_password_file: Path | None = Field(None, description="File with the password of Redis.")

@@ -193,7 +193,7 @@ def publish(wired: Wired) -> None:
 
 def _policy(settings: Settings, rules: Any) -> Policy:
     if settings.policy_engine == "opa":
-        return OpaPolicy(settings.opa_url, rules)
+        return OpaPolicy(settings.opa_url, rules, timeout=settings.opa_seconds)
     return RegorusPolicy(rules)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -32,14 +33,16 @@ class Clustered:
     """
 
     keeper = "the pod"
-    clocks = "gateway and kubelet"
+    clocks = "gateway, worker and kubelet"
+    causes = ("deadline", "stopped")  # the kubelet's clock, or the worker's
     shortest = 3
     late = 5.0
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         """Prepare; ``folder`` is on the node and holds state and database."""
         people = [f"{role}:{name}:{email}:{organisation}" for role, name, email, organisation in PEOPLE]
-        values = {"people": people, "tunnels": {"patrolSeconds": 10}}
+        small = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}  # four tunnels at once on two cores
+        values = {"people": people, "tunnels": {"patrolSeconds": 10}, "resources": {"opa": small}}
         self.installed = Installed(cluster, folder, values)
         self.cluster, self.folder = cluster, folder
         self.people: list[Person] = []
@@ -49,8 +52,10 @@ class Clustered:
         )
 
     def __enter__(self) -> Self:
-        """Install it and wait until every part is ready."""
+        """Install it and wait until every part is ready, and found by its service."""
         self.installed.__enter__()
+        for url in (f"{self.settings.url}/healthz", f"{self.settings.issuer}/.well-known/openid-configuration"):
+            assert eventually(lambda url=url: self.installed.get(url)[0] == 200), f"{url} does not answer: {self.tail('broker')}"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,6 +142,17 @@ class Clustered:
         """Return what is left of any tunnel: namespaces and volumes."""
         wide = self.cluster.get("ns,pv", "-l", "sulku.internal/tunnel")["items"]
         return [f"{one['kind']} {one['metadata']['name']}" for one in wide]
+
+
+def eventually(true: Callable[[], bool], seconds: float = 60) -> bool:
+    """Return whether ``true`` comes true in time; a part that does not answer yet is not there yet."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(OSError):
+            if true():
+                return True
+        time.sleep(0.2)
+    return False
 
 
 def wait_gone(at: Clustered, seconds: float = 60) -> list[str]:

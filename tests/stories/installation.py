@@ -57,6 +57,7 @@ class At(Protocol):
     Attributes:
         keeper: What ends a workspace by itself there, in words.
         clocks: Who ends a tunnel while the broker is dead, in words.
+        causes: What a workspace's end record may then say.
         shortest: Minutes of a tunnel in which three can be opened at once.
         late: Seconds within which a workspace is dead after its deadline.
     """
@@ -64,6 +65,7 @@ class At(Protocol):
     settings: Settings
     keeper: str
     clocks: str
+    causes: tuple[str, ...]
     shortest: int
     late: float
 
@@ -101,6 +103,7 @@ class Installation:
     people: list[Person] = field(default_factory=list)
     keeper: str = "the supervisor"
     clocks: str = "gateway and supervisor"
+    causes: tuple[str, ...] = ("deadline",)
     shortest: int = 1
     late: float = 2.0
 
