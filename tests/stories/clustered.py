@@ -24,6 +24,7 @@ from tests.stories.installation import CACHE, PEOPLE
 from tests.stories.person import Person
 
 MARK: Final = "app.kubernetes.io/component"
+PAGES: Final = {"broker": "/healthz", "issuer": "/.well-known/openid-configuration", "gateway": "/"}  # which answer when the part does
 
 
 class Clustered:
@@ -54,9 +55,14 @@ class Clustered:
     def __enter__(self) -> Self:
         """Install it and wait until every part is ready, and found by its service."""
         self.installed.__enter__()
-        for url in (f"{self.settings.url}/healthz", f"{self.settings.issuer}/.well-known/openid-configuration"):
-            assert eventually(lambda url=url: self.installed.get(url)[0] == 200), f"{url} does not answer: {self.tail('broker')}"
+        for part in PAGES:
+            self._found(part)
         return self
+
+    def _found(self, part: str) -> None:
+        """Wait until a part answers by its service: ready pods are known to the node's proxy a moment later."""
+        place = {"broker": self.settings.url, "issuer": self.settings.issuer, "gateway": f"{self.settings.gate_scheme}://gate.{self.settings.gate_domain}"}[part]
+        assert eventually(lambda: self.installed.get(f"{place}{PAGES[part]}")[0] < 500), f"{part} does not answer: {self.tail(part)}"
 
     def __exit__(self, *_: object) -> None:
         """Uninstall it; tunnels that are left are ended by hand."""
@@ -122,6 +128,7 @@ class Clustered:
         """Have two pods of a part run again."""
         self.installed.kubectl("scale", f"deploy/{part}", "--replicas=2")
         self.installed.kubectl("rollout", "status", f"deploy/{part}", "--timeout=180s", seconds=200)
+        self._found(part)
 
     def tail(self, part: str) -> str:
         """Return the end of what a part and the worker wrote."""
