@@ -16,12 +16,20 @@ from sulku.ports import Workspaces
 from sulku.tunnels import LIVE, Tunnel
 
 
-class Here:
-    """Workspaces in sandboxes of this machine; the hub's order to start one raises it."""
+class _Desk:
+    """What both sizes have in common."""
 
     def __init__(self, wired: Wired) -> None:
-        """Use the sandbox of ``wired``."""
+        """Use the parts of ``wired``."""
         self._wired = wired
+
+    def token(self, tunnel: str) -> str:
+        """Return the token that a workspace takes."""
+        return self._wired.workspace_token(tunnel)
+
+
+class Here(_Desk):
+    """Workspaces in sandboxes of this machine; the hub's order to start one raises it."""
 
     def start(self, tunnel: str) -> str:
         """Bring the workspace of a requested tunnel up and return the path of its socket; returns when it answers."""
@@ -41,17 +49,9 @@ class Here:
         """Return tunnel → the path of its workspace's socket."""
         return {one.id: str(self._wired.sandbox.socket_path(one.id)) for one in tunnels}
 
-    def token(self, tunnel: str) -> str:
-        """Return the token that a workspace takes."""
-        return self._wired.workspace_token(tunnel)
 
-
-class Elsewhere:
+class Elsewhere(_Desk):
     """Workspaces that the worker has raised before it asks the hub; here it is only known where they are."""
-
-    def __init__(self, wired: Wired) -> None:
-        """Use the places that ``wired`` keeps."""
-        self._wired = wired
 
     def start(self, tunnel: str) -> str:
         """Return the address of a workspace that is up.
@@ -74,10 +74,6 @@ class Elsewhere:
     def addresses(self, tunnels: Iterable[Tunnel]) -> Mapping[str, str]:
         """Return tunnel → ``http://IP:PORT`` of those that are up."""
         return self._wired.store.places.of([one.id for one in tunnels])
-
-    def token(self, tunnel: str) -> str:
-        """Return the token that a workspace takes."""
-        return self._wired.workspace_token(tunnel)
 
 
 def desk(wired: Wired) -> Desk:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -95,9 +96,8 @@ def _start_worker(wired: Wired) -> Worker:
 
 def keeper(wired: Wired, cluster: Cluster, world: Neighbours) -> Keeper:
     """Return what looks after the tunnels of a cluster."""
-    folder, api = wired.settings.guards, Api.connect(str(wired.settings.kubeconfig or ""))
-    expected = guards.installed(folder) if folder else ()
-    look = (lambda: guards.look(api, expected)) if folder else None
+    folder = wired.settings.guards
+    look = partial(guards.look, Api.connect(str(wired.settings.kubeconfig or "")), guards.installed(folder)) if folder else None
     return Keeper(wired.ports, world, cluster, wired.store.places.drop, every=wired.settings.patrol_seconds, look=look)
 
 

@@ -89,9 +89,7 @@ class Keeper:
     def _take_in(self, live: Iterable[Tunnel]) -> None:
         """Record what ended by itself, with one look at the whole cluster."""
         seen = self._cluster.overview()
-        for tunnel in seen.stopped:
-            self._cluster.status(tunnel)  # which ends it, and leaves its record
-        for record in self._cluster.ended() if seen.stopped else seen.records:
+        for record in self._cluster.ended() if seen.stopped else seen.records:  # the first ends what has stopped
             tunnels.ended(self._ports, record.tunnel, record)
             self._forget(record.tunnel)
             self._cluster.acknowledge(record.tunnel)

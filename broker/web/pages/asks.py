@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from fastapi.responses import Response
 from starlette.datastructures import FormData
 
 from broker.flows import people, stories
 from broker.web.api.asking import Anyone, By, World
-from broker.web.pages import sentences
-from broker.web.views import Act, Moment
+from broker.web.pages import render, sentences
+from broker.web.views import Act, Moment, View
 from sulku import ids
 from sulku.errors import InvalidInputError, StaleError
 from sulku.people import Actor
@@ -86,6 +88,20 @@ def same(record: Any, sent: Sent) -> None:
     """
     if sent["version"] and sent["version"] != str(record.version):
         raise StaleError(f"{record.id} has moved on since you opened the page")
+
+
+def confirmed(request: Request, known: Any, sent: Sent, page: Callable[[Any, dict[str, str]], View], do: Callable[[], object], to: str) -> Response:
+    """Do what somebody confirmed on a page about ``known``, and lead on; what is wrong with the form brings the page back.
+
+    Raises:
+        StaleError: Somebody acted since the page was made.
+    """
+    try:
+        same(known, sent)
+        do()
+    except InvalidInputError as error:
+        return render.again(request, page(known, sent.all), error)
+    return render.to(to)
 
 
 def require(given: object, field: str, text: str) -> None:

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from broker.flows import datasets, ledger, people
 from broker.web import oversight, views
 from broker.web.pages import render, words
-from broker.web.pages.asks import Act, By, Form, Sent, World, history, key, require, same
+from broker.web.pages.asks import Act, By, Form, Sent, World, confirmed, history, key, require, same
 from sulku.errors import InvalidInputError, NotFoundError, SulkuError
 from sulku.people import Actor, Person, Register, Role, State
 from sulku.ports import Ports
@@ -144,12 +144,7 @@ def _leave(known: Person, given: dict[str, str] | None = None) -> views.Confirm:
 def leave(request: Request, ports: World, by: By, person: str, sent: Form) -> Response:
     """End an account."""
     known = one(ports, by, person)
-    try:
-        same(known, sent)
-        people.leave(ports, by, person, sent.reason())
-    except InvalidInputError as error:
-        return render.again(request, _leave(known, sent.all), error)
-    return render.to(f"/people/{person}")
+    return confirmed(request, known, sent, _leave, lambda: people.leave(ports, by, person, sent.reason()), f"/people/{person}")
 
 
 @router.get("/people/{person}/unbind")
@@ -180,12 +175,7 @@ def _unbind(known: Person, given: dict[str, str] | None = None) -> views.Confirm
 def unbind(request: Request, ports: World, by: By, person: str, sent: Form) -> Response:
     """Release a sign-in."""
     known = one(ports, by, person)
-    try:
-        same(known, sent)
-        people.unbind(ports, by, person, sent.reason())
-    except InvalidInputError as error:
-        return render.again(request, _unbind(known, sent.all), error)
-    return render.to(f"/people/{person}")
+    return confirmed(request, known, sent, _unbind, lambda: people.unbind(ports, by, person, sent.reason()), f"/people/{person}")
 
 
 @router.get("/absence")

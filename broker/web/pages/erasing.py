@@ -8,9 +8,9 @@ from fastapi.responses import Response
 from broker.flows import erasure
 from broker.web import views
 from broker.web.pages import render
-from broker.web.pages.asks import By, Form, World, same
+from broker.web.pages.asks import By, Form, World, confirmed
 from broker.web.pages.directory import one
-from sulku.errors import InvalidInputError, NotFoundError
+from sulku.errors import NotFoundError
 from sulku.people import Person, Role
 
 router = APIRouter()
@@ -47,9 +47,8 @@ def _erase(known: Person, given: dict[str, str] | None = None) -> views.Confirm:
 def erase(request: Request, ports: World, by: By, person: str, sent: Form) -> Response:
     """Erase it."""
     known = one(ports, by, person)
-    try:
-        same(known, sent)
-        erasure.erase(ports, by, person, " ".join(sent.reason().split()))
-    except InvalidInputError as error:
-        return render.again(request, _erase(known, sent.all), error)
-    return render.to(f"/people/{person}")
+
+    def do() -> object:
+        return erasure.erase(ports, by, person, " ".join(sent.reason().split()))
+
+    return confirmed(request, known, sent, _erase, do, f"/people/{person}")
