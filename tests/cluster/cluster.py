@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,10 @@ class Cluster:
     Attributes:
         state: Its folder: certificates, logs, pid files, the kubelet's and containerd's data.
         name: Of the network namespace, ``/run/netns/<name>``.
+        order: Its parts, in the order in which they start.
     """
+
+    order: tuple[str, ...] = ORDER
 
     def __init__(self, state: Path, name: str = "sulku") -> None:
         """Keep where it is; nothing happens yet."""
@@ -59,7 +62,7 @@ class Cluster:
         if not any(line.split()[4] == kubelet for line in Path("/proc/self/mountinfo").read_text().splitlines()):
             linux.mount(kubelet, kubelet, "", linux.MS_BIND)
             linux.mount("", kubelet, "", 1 << 20)  # MS_SHARED: or no volume driver can hand a mount to a pod
-        for part in ORDER:
+        for part in self.order:
             say(part)
             self.start(part)
             if ready := {"kube-apiserver": self._api_ready, "kubelet": self._node_ready}.get(part):
@@ -91,13 +94,17 @@ class Cluster:
         """Start one component if it does not run."""
         if self.pid(part):
             return
-        command, path = components.command(part, self.state, ADDRESS, NODE)
+        command, path = self.command(part)
         environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
         log = str(self.state / "log" / f"{part}.log")
         files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)]
         words = ["env", f"--chdir={self.state}", *self.entering(), *command]
         pid = os.posix_spawnp("env", words, environment, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True)
         (self.state / "run" / f"{part}.pid").write_text(str(pid))
+
+    def command(self, part: str) -> tuple[list[str], str]:
+        """Return the words that start ``part``, and the folder that must lead its search path."""
+        return components.command(part, self.state, ADDRESS, NODE)
 
     def pid(self, part: str) -> int:
         """Return the process id of ``part``, 0 if it does not run."""
@@ -121,10 +128,10 @@ class Cluster:
 
     def down(self) -> None:
         """Stop every pod and component and remove the namespace and the mounts; what is not there is no error."""
-        with suppress(subprocess.SubprocessError):
+        with suppress(subprocess.SubprocessError, ClusterError):  # its API server may be dead
             self.kubectl("delete", "pods", "--all", "-A", "--force", "--grace-period=0", "--wait=false", seconds=20)
             time.sleep(2)
-        for part in reversed(ORDER[2:]):
+        for part in [one for one in reversed(self.order) if one not in ORDER[:2]]:
             self.kill(part, signal.SIGTERM)
             self.kill(part)
         for task in self._ctr("tasks", "ls", "-q").split():
@@ -142,6 +149,13 @@ class Cluster:
     def _ctr(self, *words: str) -> str:
         command = [str(programs.program("ctr")), "-a", str(self.state / "containerd.sock"), "-n", "k8s.io", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300).stdout
+
+    def slay(self, pod: Mapping[str, Any], container: str = "") -> None:
+        """Kill -9 what runs in a pod, or in one container of it, on the node: nothing is asked of the API server, and nobody is warned."""
+        status = pod["status"]
+        for one in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+            if one.get("containerID") and container in {"", one["name"]}:
+                self._ctr("tasks", "kill", "-s", "SIGKILL", one["containerID"].removeprefix("containerd://"))
 
     def load(self, archive: Path) -> None:
         """Import the images of an OCI archive into the node; ClusterError if it cannot be read."""

@@ -174,6 +174,13 @@ class Installed:
         chosen = ["-l", f"app.kubernetes.io/component={part}"] if part else []
         return list(self.cluster.get("pods", "-n", self.namespace, *chosen)["items"])
 
+    def kill(self, part: str) -> None:
+        """Kill -9 every container of a part; Kubernetes starts it again. Policy (``opa``) runs beside those who ask."""
+        asked = {"broker", "worker"} if part == "opa" else {part}
+        for pod in self.pods():
+            if pod["metadata"]["labels"].get("app.kubernetes.io/component") in asked:
+                self.cluster.slay(pod, part)
+
     def logs(self, part: str, lines: int = 200) -> str:
         """Return what the containers of a part wrote."""
         return self.kubectl("logs", "-l", f"app.kubernetes.io/component={part}", "--all-containers", "--prefix", f"--tail={lines}", check=False)

@@ -19,7 +19,7 @@ import pytest
 
 from sulku import ids
 from tests.cluster.install import Separate
-from tests.stories.clustered import Clustered, wait_gone
+from tests.stories.clustered import Clustered
 from tests.stories.person import RefusedByApi
 from tests.stories.story import Story
 
@@ -84,16 +84,7 @@ class Site:
             time.sleep(1)
             self.at.cluster.start(part)
             return
-        for pod in [pod for pod in self.at.installed.pods() if self._is_of(pod, part)]:
-            statuses = [*pod["status"].get("initContainerStatuses", []), *pod["status"].get("containerStatuses", [])]
-            for one in statuses:
-                if one["name"] == part and one.get("containerID"):
-                    self.at.cluster._ctr("tasks", "kill", "-s", "SIGKILL", one["containerID"].removeprefix("containerd://"))
-
-    @staticmethod
-    def _is_of(pod: dict[str, Any], part: str) -> bool:
-        component = pod["metadata"]["labels"].get("app.kubernetes.io/component")
-        return component == part or (part == "opa" and component in {"broker", "worker"})
+        self.at.installed.kill(part)
 
 
 def reached(site: Site, tunnel: str, moment: str) -> bool:
@@ -210,6 +201,6 @@ def in_order(site: Site, tunnel: str) -> str:
     while (found := site.record(tunnel))["state"] != "closed":
         assert time.monotonic() < end + PATIENCE, f"{tunnel} does not close: {site.at.tail('worker')}"
         time.sleep(0.5)
-    left = wait_gone(site.at, 90)
+    left = site.at.left_behind(90)
     assert left == [], f"left over: {left}"
     return f"{'was open; ' if state == 'open' else ''}{found['cause']}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.install import Separate
-from tests.stories.clustered import Clustered, wait_gone
+from tests.stories.clustered import Clustered
 from tests.stories.story import Story
 
 
@@ -23,6 +23,6 @@ def test_the_whole_main_job_on_kubernetes(tmp_path: Path) -> None:
     with at:
         story = Story(at)
         story.run(tmp_path)
-        assert wait_gone(at) == [], "a tunnel left something behind"
+        assert at.left_behind() == [], "a tunnel left something behind"
     assert {one.step for one in story.told} == {1, 2, 3, 4, 5, 6, 7}
     assert sum(one.said.startswith("refused") for one in story.told) >= 15, "the story tried less than it should"

@@ -215,24 +215,22 @@ class Browser:
 
     def ask(self, method: str, target: str, body: Any = None, **headers: str) -> Reply:
         """Ask the gateway; ``target`` goes onto the wire as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)
-        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        connection._validate_path = lambda _: None  # type: ignore[attr-defined]
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"Host": self.host, "Cookie": self.cookie, "Content-Length": str(len(data))} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
-        for name, value in sent.items():
-            if value:
-                connection.putheader(name, value)
-        connection.endheaders(data)
-        answer = connection.getresponse()
-        for line in answer.headers.get_all("Set-Cookie") or ():
-            name, _, value = line.partition(";")[0].partition("=")
-            self.cookies[name] = value.strip('"')
-        reply = Reply(answer)
-        connection.close()
-        return reply
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=30)) as connection:
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            connection._validate_path = lambda _: None  # type: ignore[attr-defined]
+            for name, value in sent.items():
+                if value:
+                    connection.putheader(name, value)
+            connection.endheaders(data)
+            answer = connection.getresponse()
+            for line in answer.headers.get_all("Set-Cookie") or ():
+                name, _, value = line.partition(";")[0].partition("=")
+                self.cookies[name] = value.strip('"')
+            return Reply(answer)
 
     def get(self, target: str, **headers: str) -> Reply:
         """GET ``target``."""

@@ -7,7 +7,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,7 @@ def test_who_works_while_it_drains_goes_on_and_nobody_new_comes_in(start: Start,
 def test_a_connection_that_was_open_is_closed_after_its_answer(start: Start, workspace: Workspace) -> None:
     one = start("a", drain_seconds=60)
     browser = entered(one, workspace)
-    with working(browser):
-        kept = http.client.HTTPConnection("127.0.0.1", one.port, timeout=10)
+    with working(browser), closing(http.client.HTTPConnection("127.0.0.1", one.port, timeout=10)) as kept:
         for draining in (False, True):
             kept.request("GET", LAB, headers={"Host": browser.host, "Cookie": browser.cookie})
             answer = kept.getresponse()

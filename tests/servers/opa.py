@@ -19,11 +19,21 @@ def binary() -> Path:
     return programs.program("opa")
 
 
+def refuses(*words: str) -> str:
+    """Run a server that is to end at once, and return what it says; AssertionError if it serves."""
+    done = subprocess.run(_command(words), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
+def _command(words: tuple[str, ...]) -> list[str]:
+    return [str(binary()), "run", "--server", "--addr", "127.0.0.1:0", "--log-level", "error", "--skip-version-check", *words]
+
+
 @contextmanager
-def serving() -> Iterator[str]:
-    """Run a server without rules and yield its address; it ends with the block."""
-    command = [str(binary()), "run", "--server", "--addr", "127.0.0.1:0", "--log-level", "error", "--skip-version-check"]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+def serving(*words: str) -> Iterator[str]:
+    """Run a server, without rules unless ``words`` name some, and yield its address; it ends with the block."""
+    server = subprocess.Popen(_command(words), stdin=subprocess.DEVNULL)
     try:
         yield f"http://127.0.0.1:{_port(server)}"
     finally:

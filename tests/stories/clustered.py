@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -17,10 +14,11 @@ from broker.settings import Settings
 from sulku import ids
 from sulku.codec import typed
 from sulku.plan import EndRecord
+from tests.cluster.bench import soon
 from tests.cluster.cluster import Cluster
 from tests.cluster.install import OWNER, Installed
 from tests.stories import clinical
-from tests.stories.installation import CACHE, PEOPLE
+from tests.stories.installation import CACHE, PEOPLE, command
 from tests.stories.person import Person
 
 MARK: Final = "app.kubernetes.io/component"
@@ -62,7 +60,14 @@ class Clustered:
     def _found(self, part: str) -> None:
         """Wait until a part answers by its service: ready pods are known to the node's proxy a moment later."""
         place = {"broker": self.settings.url, "issuer": self.settings.issuer, "gateway": f"{self.settings.gate_scheme}://gate.{self.settings.gate_domain}"}[part]
-        assert eventually(lambda: self.installed.get(f"{place}{PAGES[part]}")[0] < 500), f"{part} does not answer: {self.tail(part)}"
+        address = f"{place}{PAGES[part]}"
+
+        def answers() -> bool:
+            with suppress(OSError):
+                return self.installed.get(address)[0] < 500
+            return False
+
+        assert soon(answers, 60), f"{part} does not answer: {self.tail(part)}"
 
     def __exit__(self, *_: object) -> None:
         """Uninstall it; tunnels that are left are ended by hand."""
@@ -91,11 +96,11 @@ class Clustered:
                 taken = json.loads(said[said.index("{") :])
                 for variable in taken["edition"]["variables"]:
                     variable["label"] = one.labels.get(variable["name"], "")
-                command = {
+                entry = {
                     "name": one.name, "title": one.title, "description": one.description, "controller": one.controller,
                     "sensitivity": str(one.sensitivity), "terms": one.terms, "source": clinical.SOURCE, **taken,
                 }  # fmt: skip
-                found[one.name] = str(maria.post("/datasets", command)["id"])
+                found[one.name] = str(maria.post("/datasets", entry)["id"])
         return found
 
     def operator(self, *words: str) -> str:
@@ -104,25 +109,16 @@ class Clustered:
 
     def cli(self, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
         """Run the researcher's, steward's and auditor's command on what they have, offline."""
-        env = {**os.environ, "PYTHONPATH": f"src{os.pathsep}.", "HOME": str(home), "SULKU_URL": self.settings.url, "NO_COLOR": "1"}
-        argv = [sys.executable, "-m", "sulku_client", *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, env=env, timeout=120, stdin=subprocess.DEVNULL)
+        return command(self.settings.url, *arguments, home=home)
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
     def kill(self, part: str) -> None:
-        """End every pod of a part without warning, and let none come back."""
+        """Kill -9 every pod of a part, and let none come back."""
+        self.installed.kill(part)
         self.installed.kubectl("scale", f"deploy/{part}", "--replicas=0")
+        self.installed.kill(part)  # what was started again in between
         self.installed.kubectl("delete", "pod", "-l", f"{MARK}={part}", "--grace-period=0", "--force", "--wait=false", check=False)
-        self._processes(part)
-
-    def _processes(self, part: str) -> None:
-        """Kill what the node runs of a part: a forced deletion only forgets it."""
-        for pod in self.installed.pods(part):
-            for process in Path("/proc").iterdir():
-                with suppress(OSError):
-                    if process.name.isdigit() and pod["metadata"]["uid"].encode() in (process / "cgroup").read_bytes():
-                        os.kill(int(process.name), 9)
 
     def start(self, part: str) -> None:
         """Have two pods of a part run again."""
@@ -136,37 +132,21 @@ class Clustered:
 
     def kill_keeper(self, tunnel: str) -> None:
         """Kill the programs of a workspace's pod on its node: through the API server the guards let nobody do it."""
-        pod = self.cluster.get("pod", "workspace", "-n", ids.label(tunnel))
-        for one in [*pod["status"]["initContainerStatuses"], *pod["status"]["containerStatuses"]]:
-            self.cluster._ctr("tasks", "kill", "-s", "SIGKILL", one["containerID"].removeprefix("containerd://"))
+        self.cluster.slay(self.cluster.get("pod", "workspace", "-n", ids.label(tunnel)))
 
     def ended(self, tunnel: str) -> EndRecord | None:
         """Return what the worker remembers of a tunnel that is over and of which nothing is left running."""
         found = self.installed.kubectl("get", "configmap", ids.label(tunnel), "--ignore-not-found", "-o", "jsonpath={.data.record}")
         return typed(EndRecord, json.loads(found)) if found else None
 
-    def left_behind(self) -> list[str]:
-        """Return what is left of any tunnel: namespaces and volumes."""
-        wide = self.cluster.get("ns,pv", "-l", "sulku.internal/tunnel")["items"]
-        return [f"{one['kind']} {one['metadata']['name']}" for one in wide]
+    def left_behind(self, seconds: float = 60) -> list[str]:
+        """Return what is left of any tunnel after ``seconds`` at most: namespaces and volumes."""
+        found: list[str] = []
 
+        def none() -> bool:
+            found[:] = [f"{one['kind']} {one['metadata']['name']}" for one in self.cluster.get("ns,pv", "-l", "sulku.internal/tunnel")["items"]]
+            return not found
 
-def eventually(true: Callable[[], bool], seconds: float = 60) -> bool:
-    """Return whether ``true`` comes true in time; a part that does not answer yet is not there yet."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with suppress(OSError):
-            if true():
-                return True
-        time.sleep(0.2)
-    return False
-
-
-def wait_gone(at: Clustered, seconds: float = 60) -> list[str]:
-    """Return what is still left of any tunnel after ``seconds`` at most."""
-    until = time.monotonic() + seconds
-    while (left := at.left_behind()) and time.monotonic() < until:
-        time.sleep(0.5)
-    return left
-
+        soon(none, seconds)
+        return found
 

@@ -51,6 +51,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def command(url: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command `sulku` for the installation at ``url``, as somebody whose home folder is ``home``."""
+    env = {**os.environ, "PYTHONPATH": f"src{os.pathsep}.", "HOME": str(home), "SULKU_URL": url, "NO_COLOR": "1"}
+    argv = [sys.executable, "-m", "sulku_client", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, env=env, timeout=120, stdin=subprocess.DEVNULL)
+
+
 class At(Protocol):
     """Where the story happens: what it asks of an installation, on one machine or on a cluster.
 
@@ -190,9 +197,7 @@ class Installation:
 
     def cli(self, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
         """Run the researcher's, steward's and auditor's command as somebody whose home folder is ``home``."""
-        env = {**os.environ, "PYTHONPATH": f"src{os.pathsep}.", "HOME": str(home), "SULKU_URL": self.settings.url, "NO_COLOR": "1"}
-        argv = [sys.executable, "-m", "sulku_client", *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, env=env, timeout=120, stdin=subprocess.DEVNULL)
+        return command(self.settings.url, *arguments, home=home)
 
     def person(self, email: str, role: str | None = None) -> Person:
         """Return somebody, signed in."""

@@ -34,8 +34,5 @@ def axe() -> str:
 @pytest.fixture(scope="session")
 def gallery() -> Iterator[str]:
     """The address of a site with every sample page."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    with served(app(), listening):
+    with socket.create_server(("127.0.0.1", 0)) as listening, served(app(), listening):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
