@@ -30,8 +30,8 @@ screenshots: setup ## the main job in a browser alone, which takes the tutorials
 cluster-up: setup ## raise a real Kubernetes in a network namespace (the first time builds it: about 25 minutes)
 	@bash tools/cluster up
 
-test-cluster: cluster-up ## the chart, and tunnels on that Kubernetes (not part of `make test` yet: see CHANGELOG)
-	@$(RUN) -m pytest -q --durations 5 tests/helm tests/cluster
+test-cluster: setup ## the chart, and tunnels on that Kubernetes (not part of `make test` yet: see CHANGELOG)
+	@bash tools/test-cluster
 
 test-full: cluster-up ## the same with every row of the tables of faults, instead of some (hours)
 	@SULKU_EVERY=1 $(RUN) -m pytest -q -s --durations 5 tests/cluster/test_cut.py tests/cluster/test_faults.py
