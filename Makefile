@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := PYTHONPATH=src:. $(BIN)/python
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-broken screenshots cluster-up test-cluster test-full cluster-down check fix bench docs lock clean
+.PHONY: help setup demo test test-broken screenshots cluster-up test-cluster test-full cluster-down check fix bench bench-scale docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ fix: ## format and repair what can be repaired by itself
 
 bench: setup ## measure, ratios side by side in one run
 	@$(RUN) -m tests.bench
+
+bench-scale: setup ## hundreds and thousands of tunnels on a real API server, beside KubeSpawner
+	@bash tools/cluster packages && $(RUN) -m tests.cluster.scale --peers 100
 
 docs: setup ## build the documentation into docs/_build
 	@bash tools/docs

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker import checkup, processes, serving, settings, telemetry, wiring
+from broker import checkup, processes, serving, settings, signing, telemetry, wiring
 from broker.adapters import certificates
 from broker.adapters.clock import SystemClock
 from broker.adapters.keys import FileKeys, secret
@@ -37,6 +37,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 out = Console(stderr=True)
 State = Annotated[Path, typer.Option("--state", envvar="SULKU_STATE", help="Folder of everything that is kept.")]
 HERE = Path("var")
+SIGNED = "signed"  # beside the keys once they have signed a checkpoint
 BESIDES = ("policies", "vault/datasets")  # what a backup holds besides records and outputs: immutable, so copied as it is
 
 
@@ -54,7 +55,7 @@ def init(
     secret(found.session_key, seal.token(48))
     (state / "run").mkdir(mode=0o700, exist_ok=True)
     (state / "spool").mkdir(mode=0o700, exist_ok=True)
-    migrate.upgrade(Database(wiring.database_url(found)))
+    _prepare_database(found)
     wired = wiring.wire(found)
     wiring.publish(wired)
     for one in person:
@@ -64,7 +65,20 @@ def init(
         people.register(wired.ports, service("setup"), command)
         out.print(f"entered {role} {name} <{email}>")
     wired.archive.checkpoint()  # every paper names a checkpoint, so there is one before the first paper
+    (state / "keys" / SIGNED).touch(mode=0o600)
     out.print(f"ready: {state}; key {wired.keys.key.public.vkey}", soft_wrap=True)  # a key is copied from a log, on one line
+
+
+def _prepare_database(found: settings.Settings) -> None:
+    """Bring the schema up; never begin a second ledger under keys that have signed one.
+
+    Raises:
+        ConfigurationError: The database is empty, and the keys are not new.
+    """
+    database = Database(wiring.database_url(found))
+    if (found.state / "keys" / SIGNED).exists() and not migrate.schema(database):
+        raise ConfigurationError("the database is empty, and the keys have signed a ledger: restore its database, or begin with new keys")
+    migrate.upgrade(database)
 
 
 @app.command("serve")
@@ -158,6 +172,7 @@ def rotate_keys(state: State = HERE) -> None:
 
 trial = typer.Typer(no_args_is_help=True, help="Certificates for links by TCP, for trials; production brings its own.")
 app.add_typer(trial, name="certificates")
+app.add_typer(signing.app, name="policies")
 Days = Annotated[int, typer.Option(min=1, max=90, help="Days until the certificates end.")]
 
 

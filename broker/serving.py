@@ -19,6 +19,7 @@ from broker.adapters.clock import SystemClock
 from broker.adapters.kubernetes import Cluster
 from broker.adapters.kubernetes_api import Api
 from broker.adapters.oidc import RelyingParty
+from broker.adapters.pulse import Pulse
 from broker.desks import desk, furnish, hands
 from broker.settings import Settings, secret
 from broker.store import migrate
@@ -113,11 +114,13 @@ def serve_worker(settings: Settings) -> None:
     wired = wire(settings, WORKER)
     world = neighbours(wired)
     app = make_app(redis_url(settings), wired.store.outbox, handlers(wired.ports, world), wired.ports.clock)
-    relay = Relay(app, wired.store.outbox, wired.ports.clock)
+    pulse = Pulse(settings.pulse)
+    relay = Relay(app, wired.store.outbox, wired.ports.clock, beat=pulse.of("relay"))
     threading.Thread(target=relay.run, name="relay", daemon=True).start()
     if wired.cluster is not None:  # the clock that has hands is where the hands are
-        watch = Watch(wired.ports, world, lambda: None, lambda: None, keeper(wired, wired.cluster, world).tick)
-        Worker(wired.store.outbox, {}, wired.ports.clock, watch.tick, effects=False).start()
+        rounds, beat = keeper(wired, wired.cluster, world), pulse.of("sweep")
+        watch = Watch(wired.ports, world, lambda: None, lambda: None, rounds.tick)
+        Worker(wired.store.outbox, {}, wired.ports.clock, watch.tick, effects=False, beat=lambda: None if rounds.stuck else beat()).start()
     app.worker_main(["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING", "--without-gossip", "--without-mingle"])
 
 

@@ -65,13 +65,15 @@ class Settings(BaseSettings):
 
     database: str = Field("", description="SQLAlchemy URL without a password; empty is SQLite in the state folder.")
     database_password_file: Path | None = Field(None, description="File with the database's password.")
-    policies: Path = Field(Path("policies"), description="Folder of the policies.")
+    policies: Path = Field(Path("policies"), description="Folder of the policies, or a signed bundle of them, as OPA loads it.")
+    policies_key: Path | None = Field(None, description="Public key (PEM) that vouches for that bundle; `sulku-broker policies` makes both.")
     policy_engine: Literal["regorus", "opa"] = Field("regorus", description="`regorus`, in process, or `opa`, a server.")
     opa_url: str = Field("http://127.0.0.1:8181", description="Where the OPA server listens.")
     opa_seconds: float = Field(0.25, gt=0, le=5, description="How long an answer of that server may take; none in time is a no.")
     effects: Literal["embedded", "celery"] = Field("embedded", description="Who does the effects: this process, or Celery.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's Redis, without a password.")
     redis_password_file: Path | None = Field(None, description="File with the password of Redis.")
+    pulse: Path | None = Field(None, description="Folder in which a worker's clocks stamp that they run, for whoever restarts it when one is stuck.")
     workspace: Path = Field(Path("~/.cache/sulku/workspace"), description="Environment that workspaces run (JupyterLab, pandas and so on).")
     image: Path = Field(Path("hub/images/python"), description="Folder of the programs that run inside a workspace.")
 

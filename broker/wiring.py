@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import quote
 
 from sqlalchemy import make_url
 
-from broker.adapters import homes, policy
+from broker.adapters import homes, policy_signed
 from broker.adapters.blobs import FileBlobs
 from broker.adapters.clock import SystemClock
 from broker.adapters.gate import GateControl
@@ -36,6 +35,7 @@ from sulku.crypto import channels, seal
 from sulku.links import BROKER
 from sulku.permits import Permit
 from sulku.plan import Limits, WorkspacePlan
+from sulku.policies import Bundle
 from sulku.ports import Policy, Ports
 from sulku.tunnels import Tunnel
 
@@ -119,7 +119,7 @@ def wire(settings: Settings, part: str = BROKER) -> Wired:
     keys = FileKeys(state / "keys")
     store = SqlStore(database_url(settings), state / "spool" / "late.jsonl")
     blobs = FileBlobs(state / "blobs")
-    rules = policy.read(settings.policies, profile="strict" if settings.mode is Mode.PRODUCTION else None)
+    rules = rules_of(settings)
     kept = state / "policies" / f"{rules.sha256}.json"
     if not kept.exists():  # every bundle that was ever in force, so that its decisions can be replayed
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -130,7 +130,6 @@ def wire(settings: Settings, part: str = BROKER) -> Wired:
     workspace_secret = secret(state / "secrets" / "workspace", seal.token())
     gate = GateControl(settings.link("gateway"), tokens["control"], channel(settings, part, "gateway"))
     vault = FileVault(state / "vault")
-    disclosure = json.loads((settings.policies / "data" / "disclosure.json").read_text())
     return Wired(
         settings=settings,
         ports=ports,
@@ -143,7 +142,7 @@ def wire(settings: Settings, part: str = BROKER) -> Wired:
         hub=JupyterHub(settings.link("hub"), tokens["jupyterhub"], channel(settings, part, "hub")),
         gate=gate,
         inspector=Inspector(),
-        profiles=disclosure["profiles"],
+        profiles=rules.tables["disclosure"]["profiles"],
         tokens=tokens,
         workspace_secret=workspace_secret,
     )
@@ -181,13 +180,24 @@ def channel(settings: Settings, part: str, to: str) -> ssl.SSLContext | None:
     return None if settings.link(to).path else channels.calling(settings.certificates(part), part, to)
 
 
+def rules_of(settings: Settings) -> Bundle:
+    """Return the policies in force; in production those of the profile ``strict``.
+
+    Raises:
+        ConfigurationError: They cannot be read, or are not signed as they must be.
+    """
+    profile = "strict" if settings.mode is Mode.PRODUCTION else None
+    return policy_signed.load(settings.policies, settings.policies_key, profile=profile)
+
+
 def publish(wired: Wired) -> None:
-    """Give our rules to an OPA server in demo mode; in production it loads its bundle itself, and is compared with ours.
+    """Give our rules to an OPA server, for a demonstration from a folder; a server that loads a signed bundle is only compared with it.
 
     Raises:
         PolicyUnavailableError: The server does not take them.
     """
-    if isinstance(wired.ports.policy, OpaPolicy) and wired.settings.mode is Mode.DEMO:
+    settings = wired.settings
+    if isinstance(wired.ports.policy, OpaPolicy) and settings.mode is Mode.DEMO and settings.policies.is_dir():
         wired.ports.policy.publish()
 
 

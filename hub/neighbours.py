@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from tornado.httpserver import HTTPServer
@@ -14,6 +15,9 @@ from sulku import links
 from sulku.crypto import channels
 from sulku.errors import BrokerUnavailableError, RelayedRefusalError
 from sulku.links import BROKER, GATEWAY, HUB, Address
+
+TRIES: Final = 6  # to connect to a name of several
+PAUSE: Final = 0.05  # seconds
 
 
 class Door(HTTPServer):
@@ -47,19 +51,31 @@ async def ask(to: str, method: str, path: str, body: object = None, *, patience:
         BrokerUnavailableError: No answer in time, or one that cannot be read.
         RelayedRefusalError: It said no.
     """
+    tries = TRIES if neighbour(to)[2] else 1
+    for left in range(tries - 1, -1, -1):
+        try:
+            status, value = await _once(to, method, path, body, patience)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            if not left or not isinstance(error, aiohttp.ClientConnectorError) or isinstance(error, aiohttp.ClientSSLError):
+                raise BrokerUnavailableError(f"{method} {path}: {type(error).__name__}") from error
+        else:
+            return _read(method, path, status, value)
+        await asyncio.sleep(PAUSE)  # nothing was sent: behind the same name another may listen, which is not just starting
+    raise AssertionError("the last try returns or raises")
+
+
+async def _once(to: str, method: str, path: str, body: object, patience: float) -> tuple[int, Any]:
     address, token_file, channel = neighbour(to)
-    wait = aiohttp.ClientTimeout(total=patience)
     headers = {"Authorization": f"Bearer {token(token_file)}"}
     connector = aiohttp.TCPConnector(ssl=channel) if channel else aiohttp.UnixConnector(path=address.path)
-    try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=wait, headers=headers) as session,
-            session.request(method, f"{address.url}{path}", json=body, allow_redirects=False) as answer,
-        ):
-            value = {} if answer.status == 204 else await answer.json(content_type=None)
-            status = answer.status
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise BrokerUnavailableError(f"{method} {path}: {type(error).__name__}") from error
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=patience), headers=headers) as session,
+        session.request(method, f"{address.url}{path}", json=body, allow_redirects=False) as answer,
+    ):
+        return answer.status, {} if answer.status == 204 else await answer.json(content_type=None)
+
+
+def _read(method: str, path: str, status: int, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or status >= 500:
         detail = value.get("detail", "") if isinstance(value, dict) else ""
         raise BrokerUnavailableError(f"{method} {path}: {status} {detail}".rstrip())

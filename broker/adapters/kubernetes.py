@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +26,16 @@ from sulku.errors import (
     WorkspaceNotReadyError,
     WorkspaceUnavailableError,
 )
-from sulku.manifests import POD, PROBE, PROBE_PORT, PROVE, WORKSPACE, WORKSPACE_PORT, Manifest, Place, manifests
+from sulku.manifests import POD, PROBE, PROBE_PORT, PROVE, WORKSPACE, WORKSPACE_PORT, Manifest, Place, manifests, namespace_of
 from sulku.plan import MountProof, Volume, WorkspacePlan
 
 __all__ = ["END_SECONDS", "FILTERS", "ROUNDS", "_DONE", "Canary", "Cluster", "Nearby", "Surroundings"]
 
 ROUNDS: Final = 3  # clean ones, one after the other, before anything may start
 PROVE_SECONDS: Final = 40.0
+CALLERS: Final = 4  # of the canary at a time, which hangs up on more than eight: there may be another worker
+KNOWN_SECONDS: Final = 5.0
+ASKS: Final = 3  # of a pod whose address is known, before the API server is asked for it again
 FILTERS: Final = {machine: seccomp.program(machine, network=True) for machine in ("x86_64", "aarch64")}
 REFUSALS: Final = {"EROFS", "EACCES"}  # gVisor looks at the owner first, and only then at the mount
 _API: Final = b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n"  # of JupyterLab; its answer needs no token
@@ -98,6 +102,7 @@ class Cluster(Endings):
         super().__init__(api, home, now, place.gateway[0])
         self._place, self._around = place, around
         self._secret, self._token, self._reach, self._sources = secret, token, reach, sources
+        self._turn = threading.BoundedSemaphore(CALLERS)
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -127,7 +132,8 @@ class Cluster(Endings):
             self._end(plan.tunnel, "crashed", "its pod was removed while it was proved")
             raise
         except (SandboxError, WorkspaceUnavailableError) as error:
-            self._end(plan.tunnel, "closure-failed", str(error))
+            taken = self._api.find("Pod", POD, namespace_of(plan.tunnel)) is None
+            self._end(plan.tunnel, "crashed" if taken else "closure-failed", str(error))
             raise SandboxError(f"it could not be proved closed: {error}") from error
         if not report.closed:
             self._end(plan.tunnel, "closure-failed", "; ".join(report.problems)[:2000])
@@ -135,6 +141,10 @@ class Cluster(Endings):
 
     def _make(self, one: Manifest) -> None:
         """Create an object; quotas are asked before names, so that one which is there already may be refused as one too many."""
+        if one["kind"] == "PersistentVolumeClaim":
+            self._known("PersistentVolume", fields=f"metadata.name={one['spec']['volumeName']}")
+        elif one["kind"] == "Pod":
+            self._known("PersistentVolumeClaim", one["metadata"]["namespace"])
         try:
             self._api.make(one)
         except IsolationUnavailableError as error:
@@ -143,6 +153,16 @@ class Cluster(Endings):
             there = (kind == "Pod" and full and self._api.find("Pod", POD, space)) or (kind == "Secret" and "used: count/secrets=1" in str(error))
             if not there:
                 raise
+
+    def _known(self, kind: str, space: str = "", fields: str = "") -> None:
+        """Wait until the cluster's controllers have a volume, or have bound the claims; after a while go on: they may yet.
+
+        A claim that they see before its volume waits for their next round, 15 s, and a pod before its claims for the scheduler's.
+        """
+        waits = pauses(KNOWN_SECONDS)
+        while any(one["status"].get("phase") in {None, "Pending"} for one in self._api.every(kind, self._ours, space, fields=fields)):
+            if not next(waits):
+                return
 
     def _prove(self, plan: WorkspacePlan, line: Line) -> ClosureReport:
         """Return the last of the rounds; the first fractions of a second of a pod may be open (Kubernetes issue 85966)."""
@@ -158,7 +178,7 @@ class Cluster(Endings):
 
     def _round(self, tunnel: str, datasets: Sequence[str], line: Line) -> tuple[ClosureReport, str]:
         """Have the probe try everything once, with the canary asked before and after, and return the verdict."""
-        began, address, canary = time.monotonic(), self._address(tunnel), self._around.canary
+        began, address, canary = time.monotonic(), line.host, self._around.canary
         told = {"targets": [list(row) for row in self._around.targets], "datasets": list(datasets)}
         before = self._came(canary, address)
         found = line.ask({"do": "probe", "told": told})
@@ -171,14 +191,15 @@ class Cluster(Endings):
     def _came(self, canary: Canary, address: str) -> dict[str, int]:
         """Return how often the canary was reached from an address, by kind; nothing if it does not say, and then nothing is proved."""
         try:
-            return dict(Line(canary.host, canary.port + 1, canary.key).ask({"address": address}))
+            with self._turn:
+                return dict(Line(canary.host, canary.port + 1, canary.key).ask({"address": address}))
         except WorkspaceUnavailableError:
             return {}
 
     def _alive(self, canary: Canary, kind: str) -> bool:
         where = (canary.host, canary.port)
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as caller:
+            with self._turn, socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as caller:
                 caller.settimeout(1)
                 caller.connect(where)
                 caller.send(b"ours")
@@ -268,13 +289,14 @@ class Cluster(Endings):
         waits = pauses(timeout)
         while True:
             address = self._address(tunnel)
-            try:
-                if self._serves(address) and "kept" in Line(address, PROBE_PORT, self._key(tunnel), self._reach).ask({"do": "kept"}, 5):
-                    return f"http://{address}:{WORKSPACE_PORT}"
-            except WorkspaceUnavailableError:
-                pass
-            if not next(waits):
-                raise WorkspaceNotReadyError(f"{tunnel} did not answer within {timeout:g} s")
+            for _ in range(ASKS):
+                try:
+                    if self._serves(address) and "kept" in Line(address, PROBE_PORT, self._key(tunnel), self._reach).ask({"do": "kept"}, 5):
+                        return f"http://{address}:{WORKSPACE_PORT}"
+                except WorkspaceUnavailableError:
+                    pass
+                if not next(waits):
+                    raise WorkspaceNotReadyError(f"{tunnel} did not answer within {timeout:g} s")
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -298,12 +320,12 @@ class Cluster(Endings):
         waits = pauses(seconds)
         while True:
             pod = self._pod(tunnel)
-            if address := str(pod["status"].get("podIP", "")):
+            address = str(pod["status"].get("podIP", ""))
+            for _ in range(ASKS if address else 1):
                 try:
-                    line = Line(address, port, key, self._reach)
-                    if line.role in names:
+                    if address and (line := Line(address, port, key, self._reach)).role in names:
                         return line
                 except WorkspaceUnavailableError:
                     pass
-            if pod["status"].get("phase") == "Failed" or not next(waits):
-                raise SandboxError(f"the pod does not come up: {why(pod)}")
+                if pod["status"].get("phase") == "Failed" or not next(waits):
+                    raise SandboxError(f"the pod does not come up: {why(self._pod(tunnel))}")

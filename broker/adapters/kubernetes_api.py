@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from kubernetes import config
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
@@ -30,6 +30,7 @@ _PLURALS: Final = {
 _WIDE: Final = {"Namespace", "PersistentVolume"}
 _GROUPS: Final = {"NetworkPolicy": "/apis/networking.k8s.io/v1"}
 _NAMES: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+CONNECTIONS: Final = 64  # kept open: more threads than that would shake hands anew for each call
 SECONDS: Final = (3.0, 15.0)  # to connect, and to be answered
 
 
@@ -51,11 +52,12 @@ class Api:
             ConfigurationError: The file says to believe any server that answers.
         """
         try:
+            settings = Configuration(connection_pool_maxsize=CONNECTIONS)
             if kubeconfig:
-                client = config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call]
+                client = config.new_client_from_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
             else:
-                config.load_incluster_config()  # type: ignore[no-untyped-call]
-                client = ApiClient()
+                config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
+                client = ApiClient(settings)
         except config.ConfigException as error:
             raise ClusterUnavailableError(str(error)) from error
         if not client.configuration.verify_ssl:
@@ -126,20 +128,21 @@ class Api:
         found: Manifest | None = self.ask("GET", self.path(kind, namespace, name))
         return found
 
-    def every(self, kind: str, selector: str, namespace: str = "", *, fields: str = "", whole: bool = True) -> list[Manifest]:
-        """Return the objects with a label, in pages of 500.
+    def every(self, kind: str, selector: str, namespace: str = "", *, fields: str = "", whole: bool = True, page: int = 500) -> list[Manifest]:
+        """Return the objects with a label, asked for a page at a time.
 
         Args:
             namespace: Empty for all.
             fields: A selector of fields as well.
             whole: False asks for their metadata alone.
+            page: So many at a time.
         """
         found: list[Manifest] = []
-        query = {"labelSelector": selector, "limit": "500", **({"fieldSelector": fields} if fields else {})}
+        query = {"labelSelector": selector, "limit": str(page), **({"fieldSelector": fields} if fields else {})}
         while True:
-            page = self.ask("GET", self.path(kind, namespace), query=query, accept="application/json" if whole else _NAMES)
-            found += page["items"] or []  # of names alone, nothing is null
-            if not (more := page["metadata"].get("continue")):
+            some = self.ask("GET", self.path(kind, namespace), query=query, accept="application/json" if whole else _NAMES)
+            found += some["items"] or []  # of names alone, nothing is null
+            if not (more := some["metadata"].get("continue")):
                 return found
             query["continue"] = more
 
@@ -184,11 +187,11 @@ def _said(error: ApiException) -> str:
 
 
 def pauses(seconds: float) -> Iterator[bool]:
-    """Wait a little, then longer, up to a quarter of a second; False when ``seconds`` have passed."""
+    """Wait a little, then longer, up to half a second; False when ``seconds`` have passed."""
     until, pause = time.monotonic() + seconds, 0.03
     while time.monotonic() < until:
         time.sleep(pause)
-        pause = min(pause * 1.3, 0.25)
+        pause = min(pause * 1.5, 0.5)
         yield True
     while True:
         yield False

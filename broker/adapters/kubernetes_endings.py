@@ -18,6 +18,7 @@ from sulku.plan import Alive, EndRecord
 
 END_SECONDS: Final = 40.0
 GRACE: Final = 60.0  # seconds for which a namespace may be there before anybody knows of its tunnel
+KEPT: Final = 25 * 3600.0  # seconds for which the record of an end stays when it is in the ledger; see `forget`
 MAKING: Final = 180.0  # seconds from a tunnel's namespace to its pod: a worker may be killed, and the next comes when its lease is over
 _DONE: Final = f"{DOMAIN}/ended"  # label of what is remembered of a tunnel that is gone
 _ACKNOWLEDGED: Final = f"{DOMAIN}/acknowledged"
@@ -97,8 +98,22 @@ class Endings:
         return typed(EndRecord, json.loads(found["data"]["record"])) if found else None
 
     def acknowledge(self, tunnel: str) -> None:
-        """Keep the record of ``tunnel`` (a late start stays refused) but list it no more: it is in the ledger."""
+        """Keep the record of ``tunnel`` a while (a late start stays refused) but list it no more: it is in the ledger."""
         self._api.merge("ConfigMap", namespace_of(tunnel), {"metadata": {"labels": {_ACKNOWLEDGED: "yes"}}}, self._home)
+
+    def forget(self, older: float = KEPT) -> int:
+        """Remove records that were acknowledged, and are older than so many seconds; return how many. One that was not, stays for ever.
+
+        What such a record is kept for is an opening that comes late: whoever began it before the end may only now get to make it, and
+        is refused. It was planned with a deadline that the guards put at most a day (`tunnels.longest`) after its beginning, so a day
+        after the end it is refused because of that. Whoever slept between that look and the making has made what no record knows: it is
+        ended by the next reconcile, and has been given no data, which takes the record, and not this memory.
+        """
+        found = [one["metadata"] for one in self._api.every("ConfigMap", f"{_DONE},{_ACKNOWLEDGED}", self._home, whole=False)]
+        old = [about["name"] for about in found if not self._young(about, older)]
+        for name in old:
+            self._api.remove("ConfigMap", name, self._home)
+        return len(old)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Line:
     """A conversation with one start of one program in a pod.
 
     Attributes:
+        host: Its address.
         boot: The nonce of that start; an answer of another start does not fit.
         role: What the program says it is.
     """
@@ -44,6 +45,7 @@ class Line:
         Raises:
             WorkspaceUnavailableError: Nobody answers.
         """
+        self.host = host
         self._where, self._key, self._reach = (host, port), key.encode(), reach
         hello = self._send({"do": "hello"}, 5)
         self.boot, self.role, self._challenge = str(hello.get("boot")), str(hello.get("role")), str(hello.get("challenge"))

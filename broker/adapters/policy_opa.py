@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ TIMEOUT: Final = 0.25  # seconds
 RECHECK: Final = 60.0  # seconds between comparisons of all that the server runs with our bundle
 _PUBLISH_TIMEOUT: Final = 5.0
 _REVISION: Final = "sulku/revision"
-_SYSTEM: Final = "system/"  # the server's own policies, such as who may call it
+_SYSTEM: Final = "system"  # package of the server's own policies, such as who may call it: they decide nothing of ours
 
 
 class OpaPolicy:
@@ -113,7 +113,7 @@ class OpaPolicy:
         """
         with _contained("cannot be checked"):
             self.engine = f"opa {self._mine().get_config()['result']['labels']['version']}"
-            modules = {one["raw"] for one in self._get("policies") if not one["id"].startswith(_SYSTEM)}
+            modules = {one["raw"] for one in self._get("policies") if not _systems(one)}
             tables = {name: self._get(f"data/{name}") for name in self.bundle.tables}
         if modules != set(self.bundle.modules.values()) or tables != self.bundle.tables:
             raise PolicyUnavailableError("the policy server runs other rules than this broker states")
@@ -128,7 +128,7 @@ class OpaPolicy:
         client = self._connect(timeout=_PUBLISH_TIMEOUT)
         with _contained("does not take the bundle"), client:
             client.update_or_create_data({"sha256": ""}, _REVISION)
-            theirs = [one["id"] for one in self._get("policies") if not one["id"].startswith(_SYSTEM)]
+            theirs = [one["id"] for one in self._get("policies") if not _systems(one)]
             _each(theirs, client.delete_policy)
             for name, table in self.bundle.tables.items():
                 client.update_or_create_data(table, name)
@@ -163,6 +163,12 @@ class OpaPolicy:
         answer = client._session.get(f"{client.root_url}/{path}", timeout=client.timeout)  # noqa: SLF001  # it drops the texts
         answer.raise_for_status()
         return answer.json().get("result")
+
+
+def _systems(module: Mapping[str, Any]) -> bool:
+    """Whether a module of the server is in a package of the server's own, whatever it is called."""
+    path = [part["value"] for part in module.get("ast", {}).get("package", {}).get("path", [])]
+    return path[1:2] == [_SYSTEM]  # after `data`
 
 
 def _each(names: list[str], do: Callable[[str], object]) -> None:

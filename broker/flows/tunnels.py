@@ -237,10 +237,19 @@ def halt(ports: Ports, by: Actor, scope: str, identifier: str, reason: str) -> l
         raise DeniedError("tunnel.halt", ["role-not-allowed"])
     if len(reason.strip()) < 10:
         raise RuleError("reason-needed", "say why, in at least 10 characters", "The people in the tunnels will read it.")
-    ended = [one.id for one in live(ports) if _within(ports, one, scope, identifier)]
+    ended = [one.id for one in concerned(ports, scope, identifier)]
     for one in ended:
         finish(ports, one, Cause.HALT, by, clean(reason, most=1000))
     return ended
+
+
+def concerned(ports: Ports, scope: str, identifier: str) -> list[Tunnel]:
+    """Return the live tunnels that a halt of ``scope`` would end.
+
+    Raises:
+        RuleError: No such scope.
+    """
+    return [one for one in live(ports) if _within(ports, one, scope, identifier)]
 
 
 def _within(ports: Ports, tunnel: Tunnel, scope: str, identifier: str) -> bool:

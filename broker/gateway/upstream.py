@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import orjson
@@ -12,6 +13,8 @@ from sulku.errors import BrokerUnavailableError, RelayedRefusalError
 from sulku.links import Address
 
 LARGEST_ANSWER = 16 * 1024 * 1024
+TRIES: Final = 6  # to connect to a name of several
+PAUSE: Final = 0.05  # seconds
 
 
 class Broker:
@@ -52,15 +55,17 @@ class Broker:
             self._session = aiohttp.ClientSession(connector=connector(self._address, self._channel))
         headers["Authorization"] = f"Bearer {self._token}"
         wait = aiohttp.ClientTimeout(total=patience)
-        try:
-            async with self._session.request(
-                method, f"{self._address.url}{path}", data=data, headers=headers, timeout=wait, allow_redirects=False
-            ) as answer:
-                body = await answer.content.read(LARGEST_ANSWER)
-                status = answer.status
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise BrokerUnavailableError(f"the broker did not answer: {type(error).__name__}") from error
-        return _read(status, body)
+        for left in range(TRIES if self._channel else 1, 0, -1):
+            try:
+                async with self._session.request(
+                    method, f"{self._address.url}{path}", data=data, headers=headers, timeout=wait, allow_redirects=False
+                ) as answer:
+                    return _read(answer.status, await answer.content.read(LARGEST_ANSWER))
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if left == 1 or not isinstance(error, aiohttp.ClientConnectorError) or isinstance(error, aiohttp.ClientSSLError):
+                    raise BrokerUnavailableError(f"the broker did not answer: {type(error).__name__}") from error
+            await asyncio.sleep(PAUSE)  # nothing was sent: behind the same name another broker may listen, which is not just starting
+        raise AssertionError("the last try returns or raises")
 
 
 def connector(address: Address, channel: ssl.SSLContext | None) -> aiohttp.BaseConnector:

@@ -6,6 +6,7 @@ Redis holds names only, so that nothing is lost or repeated for the worse if it 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -49,12 +50,13 @@ def make_app(redis: str, outbox: Outbox, handlers: Handlers, clock: Clock) -> Ce
 class Relay:
     """Takes effects that are due from the outbox and sends their names; one or several may run."""
 
-    def __init__(self, app: Celery, outbox: Outbox, clock: Clock, lease: timedelta = LEASE) -> None:
-        """Send to ``app``; what is not done when the lease ends is sent again."""
+    def __init__(self, app: Celery, outbox: Outbox, clock: Clock, lease: timedelta = LEASE, *, beat: Callable[[], None] = lambda: None) -> None:
+        """Send to ``app``; what is not done when the lease ends is sent again. ``beat`` is called after each look, failed or not."""
         self._app = app
         self._outbox = outbox
         self._clock = clock
         self._lease = lease
+        self._beat = beat
         self._stopping = threading.Event()
 
     def run_once(self) -> int:
@@ -81,6 +83,7 @@ class Relay:
             except Exception:  # the database comes back; a relay that ended does not
                 log.exception("relay.outbox-unreadable")
                 idle = True
+            self._beat()
             if idle:
                 self._outbox.woken.wait(IDLE)
                 self._outbox.woken.clear()

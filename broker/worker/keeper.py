@@ -19,11 +19,13 @@ from sulku.errors import SandboxError, SulkuError, TunnelEndedError, WorkspaceUn
 from sulku.ports import Ports
 from sulku.tunnels import Cause, State, Tunnel
 
-AT_ONCE: Final = 8  # probes that are asked side by side
+AT_ONCE: Final = 64  # probes that are asked side by side, if so many are due: a round takes most of a second, nearly all of it waiting
 SILENT: Final = 3  # rounds in a row that the probe itself did not answer; then a tunnel is as good as open
 BLIND: Final = 20  # rounds in a row that could not be had for whatever reason: no gateway, no canary, no API server
+STUCK: Final = 600.0  # seconds that no round takes, since each of its steps has a bound of its own
 GLANCE: Final = 2.0  # seconds between two looks at what ended by itself
 REPAIR: Final = 30.0  # seconds between two searches for what nobody owns
+TIDY: Final = 3600.0  # seconds between two removals of what is in the ledger and need not be remembered
 LOOK: Final = 30.0  # seconds between two looks at the guards
 
 log = structlog.get_logger(__name__)
@@ -57,14 +59,20 @@ class Keeper:
         self._lock = threading.Lock()
         self._due: dict[str, float] = {}
         self._missed: dict[str, tuple[int, int]] = {}  # tunnel → rounds in a row: without the probe, without a verdict
-        self._running: dict[str, Future[None]] = {}
-        self._glanced = self._repaired = self._looked = -REPAIR - LOOK
+        self._running: dict[str, tuple[Future[None], float]] = {}  # tunnel → its round, and when it began, or came to wait for its turn
+        self._glanced = self._repaired = self._looked = self._tidied = -TIDY
         self._seen: guards.Look | None = None
         self._told: tuple[guards.Departure, ...] = ()
 
     def stop(self) -> None:
         """Begin no more rounds and wait for those that run."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a round of a probe has not ended in all the time that its steps may take together."""
+        with self._lock:
+            return any(done.running() and self._monotonic() - since >= STUCK for done, since in self._running.values())
 
     def tick(self, live: Sequence[Tunnel]) -> None:
         """Do what is due; ``live`` are the tunnels that have not begun to end, read before anything else.
@@ -85,6 +93,9 @@ class Keeper:
         if self._guards is not None and now - self._looked >= LOOK:
             self._looked = now
             self._watch(self._guards())
+        if now - self._tidied >= TIDY:
+            self._tidied = now
+            self._cluster.forget()
 
     def _take_in(self, live: Iterable[Tunnel]) -> None:
         """Record what ended by itself, with one look at the whole cluster."""
@@ -109,14 +120,16 @@ class Keeper:
         now = self._monotonic()
         opened = {one.id: one for one in live if one.state is State.OPEN}
         with self._lock:
-            self._running = {one: done for one, done in self._running.items() if not done.done()}
+            self._running = {one: (done, since) for one, (done, since) in self._running.items() if not done.done()}
             self._due = {one: self._due.get(one, now + self._every) for one in opened}
             self._missed = {one: count for one, count in self._missed.items() if one in opened}
             for one in [one for one, due in self._due.items() if due <= now and one not in self._running]:
                 self._due[one] = now + self._every
-                self._running[one] = self._pool.submit(self._round, opened[one])
+                self._running[one] = self._pool.submit(self._round, opened[one]), now
 
     def _round(self, tunnel: Tunnel) -> None:
+        with self._lock:
+            self._running[tunnel.id] = self._running[tunnel.id][0], self._monotonic()
         try:
             report = self._cluster.patrol(tunnel.id)
         except TunnelEndedError:  # its pod is gone, whoever took it

@@ -28,10 +28,21 @@ class Worker:
         clock: The time.
         sweep: Called every second: overdue tunnels, ended permits, the spool. What it raises is logged.
         effects: Whether effects are done here too; where Celery does them, only the sweep runs.
+        beat: Called after each sweep, whether it failed or not.
     """
 
-    def __init__(self, outbox: Outbox, handlers: Handlers, clock: Clock, sweep: Callable[[], None] | None = None, *, effects: bool = True) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        handlers: Handlers,
+        clock: Clock,
+        sweep: Callable[[], None] | None = None,
+        *,
+        effects: bool = True,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self._outbox = outbox
+        self._beat = beat
         self._handlers = handlers
         self._clock = clock
         self._stopping = threading.Event()
@@ -87,3 +98,4 @@ class Worker:
                 sweep()
             except Exception:
                 log.exception("worker.sweep-failed")
+            self._beat()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from broker.adapters import gate
 from broker.adapters.gate import GateControl
 from broker.adapters.podline import Line
 from sulku.crypto import channels
@@ -156,3 +158,81 @@ def test_the_pods_own_program_is_spoken_to_and_what_is_not_sealed_for_it_is_refu
         inside.stop()
         running.join()
         inside.listener.close()
+
+
+# --- a connection that stays open ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def handshakes(monkeypatch: pytest.MonkeyPatch, control: GateControl) -> Iterator[list[str]]:
+    """Give a list with an entry for each connection that ``control`` opens."""
+    made: list[str] = []
+    channel = control._channel
+    assert channel is not None
+    wrap = type(channel).wrap_socket
+
+    def counted(self: ssl.SSLContext, *ends: object, **options: object) -> ssl.SSLSocket:
+        if self is channel:
+            made.append("one more")
+        return wrap(self, *ends, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(channel), "wrap_socket", counted)
+    yield made
+    monkeypatch.undo()
+
+
+def test_one_connection_carries_line_after_line(farm: Farm, pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    pods.at(POD, PROBE_PORT, b"here\n")
+    control = farm.control(HOSTS[0])
+    with handshakes(monkeypatch, control) as made:
+        for _ in range(5):
+            assert control.reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+        assert len(made) == 1
+
+
+def test_it_is_made_anew_after_a_while_with_the_certificate_of_then(farm: Farm, pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    pods.at(POD, PROBE_PORT, b"here\n")
+    control = farm.control(HOSTS[0])
+    with handshakes(monkeypatch, control) as made:
+        assert control.reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+        farm.papers.renew()
+        monkeypatch.setattr(gate, "AGE", 0.0)
+        assert control.reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+        assert len(made) == 2
+        monkeypatch.setattr(gate, "USED", 0.0)
+        control._ways.keep([])
+        assert (control._ways._open, control._ways._old) == ({}, []), "and what is given up is closed"
+
+
+def test_a_gateway_that_was_started_again_meanwhile_is_asked_once_more(farm: Farm, pods: Pods, tmp_path: Path) -> None:
+    pod = pods.at(POD, PROBE_PORT, b"here\n")
+    host = "127.0.0.5"
+    control = farm.control(host)
+    for _ in range(2):  # the second finds a connection that nobody holds any more
+        with farm.gateway(host).run():
+            assert control.reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+    assert pod.callers == 2
+    with pytest.raises(GateUnavailableError):
+        control.reach(POD, PROBE_PORT, b"x\n", 5)
+    assert pod.callers == 2
+
+
+def test_the_way_to_a_gateway_that_is_gone_is_given_up(farm: Farm, pods: Pods) -> None:
+    pods.at(POD, PROBE_PORT, b"here\n")
+    hosts = [HOSTS[0]]
+    control = farm.control()
+    control._resolve = lambda address: [replace(address, host=host) for host in hosts]
+    assert control.reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+    hosts[:] = [HOSTS[1]]
+    assert control.reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+    assert [place.host for place in control._ways._open] == [HOSTS[1]]
+
+
+def test_a_pod_that_does_not_answer_in_time_is_not_asked_again(farm: Farm, pods: Pods) -> None:
+    pods.at(POD, PROBE_PORT, b"here\n")
+    control = farm.control(HOSTS[0])
+    assert control.reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+    slow = pods.at(NEXT, PROBE_PORT, silent)
+    with pytest.raises(OSError, match="does not answer"):
+        control.reach(NEXT, PROBE_PORT, b"x\n", 1)
+    assert slow.callers == 1

@@ -88,11 +88,21 @@ def _other(policy: OpaPolicy, bundle: policies.Bundle) -> OpaPolicy:
     return OpaPolicy(where, bundle, timeout=PATIENT)
 
 
-def test_a_rule_that_somebody_added_is_noticed(fresh: OpaPolicy) -> None:
+@pytest.mark.parametrize("name", ["extra", "system/extra"])
+def test_a_rule_that_somebody_added_is_noticed_whatever_it_is_called(fresh: OpaPolicy, name: str) -> None:
     extra = 'package sulku.tunnel\n\ncleared contains "not-yours" if true\n'
-    assert requests.put(f"{_address(fresh)}/policies/extra", data=extra, timeout=PATIENT).ok
+    assert requests.put(f"{_address(fresh)}/policies/{name}", data=extra, timeout=PATIENT).ok
     fresh._same_until = 0.0  # the next comparison is due
     assert "other rules" in _refused(fresh)
+
+
+def test_rules_about_who_may_ask_the_server_are_its_own(fresh: OpaPolicy) -> None:
+    assert requests.put(f"{_address(fresh)}/policies/door", data="package system.authz\n\nallow := true\n", timeout=PATIENT).ok
+    fresh._same_until = 0.0
+    assert fresh.ask(ask("tunnel.close"))
+    fresh.publish()
+    left = requests.delete(f"{_address(fresh)}/policies/door", timeout=PATIENT)
+    assert left.ok  # publishing has not removed what is the server's own
 
 
 def test_a_table_that_somebody_changed_is_noticed(fresh: OpaPolicy) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -293,9 +294,9 @@ def test_a_broker_that_holds_other_rules_than_the_server_gets_no_answer(server: 
 @pytest.mark.parametrize("signs", [True, False])
 def test_rules_are_published_from_a_folder_for_a_demonstration_and_never_where_they_are_signed(signs: bool, key: Path, tmp_path: Path) -> None:
     where = {"policies": written(tmp_path, pack(cases.bundle(), key)), "policies_key": public(key)} if signs else {"policies": cases.ROOT}
-    with opa.serving() as url:
-        manage.init(tmp_path / "state")
-        wired = wire(Settings(state=tmp_path / "state", policy_engine="opa", opa_url=url, opa_seconds=5, **where))
+    with opa.serving() as url, tempfile.TemporaryDirectory() as short:  # sockets of a state folder need a short path
+        manage.init(Path(short))
+        wired = wire(Settings(state=Path(short), policy_engine="opa", opa_url=url, opa_seconds=5, **where))
         publish(wired)
         there = requests.get(f"{url}/v1/policies", timeout=PATIENT).json()["result"]
         assert bool(there) is not signs
@@ -305,7 +306,7 @@ def test_rules_are_published_from_a_folder_for_a_demonstration_and_never_where_t
 
 
 def _edited(folder: Path) -> Path:
-    """The site's own copy of the policies, in which people may use a tunnel's top-up of 1 MiB and no more."""
+    """The site's own copy of the policies, in which a steward may add 1 MiB to a tunnel's budget at a time and no more."""
     shutil.copytree(cases.ROOT, folder / "policies")
     file = folder / "policies" / "data" / "thresholds.json"
     told = json.loads(file.read_text())

@@ -140,6 +140,9 @@ class Cluster:
         for part in ("containerd", "etcd"):
             self.kill(part, signal.SIGTERM)
             self.kill(part)
+        pods = subprocess.run(["ip", "-n", self.name, "-j", "link", "show", "type", "veth"], check=False, capture_output=True, text=True).stdout
+        for space in {one["link_netns"] for one in json.loads(pods or "[]") if "link_netns" in one}:
+            subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True)
         rows = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for target in reversed([row for row in rows if row.startswith(f"{self.state}/")]):
             with suppress(OSError):

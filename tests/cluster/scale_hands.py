@@ -40,8 +40,9 @@ class Counted(Api):
         """As ``Api.call``."""
         words = path.removeprefix("/apis/networking.k8s.io/v1").removeprefix("/api/v1").split("/")[1:]
         kind = words[2] if words[0] == "namespaces" and len(words) > 2 else words[0]
+        one = len(words) % 2 == 0 or (kind != "pods" and "metadata.name=" in (query or {}).get("fieldSelector", ""))
         with self._turn:
-            self.asked[f"{method if method != 'GET' or not query else 'LIST'} {kind}"] += 1
+            self.asked[f"{method if method != 'GET' or one else 'LIST'} {kind}"] += 1
             self.sent += len(json.dumps(body)) if body is not None else 0
         return super().call(method, path, body, query, content, **more)
 
@@ -67,8 +68,9 @@ class Inside:
                 return {"kept": self.kept}
             case "mounted":
                 return {"mounted": _MOUNTED}
-        self.serves = True
-        return {}
+            case _:
+                self.serves = True
+                return {}
 
 
 class Hands(Cluster):

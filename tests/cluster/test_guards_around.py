@@ -347,6 +347,23 @@ def test_in_its_own_namespace_it_writes_what_it_remembers_of_tunnels_and_nothing
         assert worker.refused("PATCH", f"{path}/guards", change)[0] == "worker"
 
 
+def test_it_forgets_what_is_in_the_ledger_and_nothing_else(guarded: Guarded) -> None:
+    """What was not acknowledged, and what is none of its records, it cannot remove; what was, it can."""
+    path, worker = f"/api/v1/namespaces/{HOME}/configmaps", guarded.accounts["worker"]
+    fresh, known = (changed(thing("v1", "ConfigMap", data={"record": "{}"}), lambda one, name=name: one["metadata"].update(name=name)) for name in ("fresh", "known"))
+    ended, acknowledged = LABEL.replace("/tunnel", "/ended"), LABEL.replace("/tunnel", "/acknowledged")
+    for one, labels in ((fresh, {ended: "fresh"}), (known, {ended: "known", acknowledged: "yes"})):
+        one["metadata"]["labels"] = labels
+        guarded.admin.does("POST", path, one, dry=False)
+    try:
+        for name in ("guards", "fresh"):
+            assert worker.refused("DELETE", f"{path}/{name}")[0] == "worker"
+        worker.does("DELETE", f"{path}/known")
+    finally:
+        for name in ("fresh", "known"):
+            guarded.admin.does("DELETE", f"{path}/{name}", dry=False)
+
+
 @pytest.mark.parametrize("handler", ["runc", "runsc-debug"])
 def test_the_runtime_class_of_tunnels_keeps_its_meaning(guarded: Guarded, handler: str) -> None:
     one = thing("node.k8s.io/v1", "RuntimeClass", handler=handler)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from broker.worker.handlers import Watch
-from broker.worker.keeper import AT_ONCE, BLIND, GLANCE, LOOK, REPAIR, SILENT, Keeper
+from broker.worker.keeper import AT_ONCE, BLIND, GLANCE, LOOK, REPAIR, SILENT, STUCK, TIDY, Keeper
 from sulku import guards
 from sulku.clearance import Query, Refusal
 from sulku.closure import POD_CONTROLS, POD_WAYS, Attempt, ClosureReport, Control, judge
@@ -32,6 +34,7 @@ class Yard:
     acknowledged: set[str] = field(default_factory=set)
     rounds: list[str] = field(default_factory=list)
     living: list[Collection[str]] = field(default_factory=list)
+    tidied: int = 0
 
     def overview(self) -> Overview:
         fresh = [record for tunnel, record in self.world.records.items() if tunnel not in self.acknowledged]
@@ -46,6 +49,10 @@ class Yard:
     def reconcile(self, live: Collection[str]) -> list[str]:
         self.living.append(live)
         return []
+
+    def forget(self) -> int:
+        self.tidied += 1
+        return 0
 
     def patrol(self, tunnel: str) -> ClosureReport:
         self.rounds.append(tunnel)
@@ -74,7 +81,7 @@ class Kept:
         self.seconds[0] += seconds
         self.made.watch.tick()
         until = time.monotonic() + 20
-        while any(not one.done() for one in self.keeper._running.values()) and time.monotonic() < until:
+        while any(not one.done() for one, _ in self.keeper._running.values()) and time.monotonic() < until:
             time.sleep(0.005)
 
     def state(self, tunnel: str) -> tuple[str, Cause | None]:
@@ -288,3 +295,54 @@ def test_an_alarm_that_could_not_be_recorded_is_raised_at_the_next_look(kept: Ke
     assert alarms(kept.made) == [("ClusterRole", "worker", "missing")]
 
 
+
+
+def test_what_need_not_be_remembered_is_removed_once_an_hour(kept: Kept) -> None:
+    for seconds in (0, GLANCE, TIDY - 2 * GLANCE):
+        kept.pass_by(seconds)
+    assert kept.yard.tidied == 1
+    kept.pass_by(GLANCE)
+    assert kept.yard.tidied == 2
+
+
+def test_a_round_that_never_ends_is_seen_as_stuck_and_the_worker_then_beats_no_more(kept: Kept) -> None:
+    tunnel, go_on = kept.made.tunnel(), threading.Event()
+    kept.pass_by(0)
+
+    def hang(asked: str) -> ClosureReport:
+        go_on.wait(60)
+        return report(asked)
+
+    kept.yard.answer = hang
+    kept.seconds[0] += EVERY
+    kept.made.watch.tick()
+    assert not kept.keeper.stuck
+    kept.seconds[0] += STUCK
+    assert kept.keeper.stuck
+    go_on.set()
+    kept.pass_by(0)
+    assert not kept.keeper.stuck
+    assert kept.state(tunnel) == ("open", None)
+
+
+def test_a_round_that_only_waited_long_for_its_turn_is_not_stuck(kept: Kept) -> None:
+    kept.made.tunnel()
+    kept.made.tunnel()
+    kept.pass_by(0)
+    go_on, began = threading.Event(), threading.Semaphore(0)
+
+    def hang(asked: str) -> ClosureReport:
+        began.release()
+        go_on.wait(60)
+        return report(asked)
+
+    kept.yard.answer = hang
+    kept.keeper._pool = ThreadPoolExecutor(1)
+    kept.seconds[0] += EVERY
+    kept.made.watch.tick()
+    assert began.acquire(timeout=10)
+    kept.seconds[0] += STUCK - 1  # the first takes long, and the second waits for it
+    go_on.set()
+    assert began.acquire(timeout=10)
+    kept.seconds[0] += 1
+    assert not kept.keeper.stuck

@@ -189,7 +189,10 @@ def _called() -> set[tuple[str, str]]:
             if isinstance(kind, ast.Constant):
                 found.add((_plural(str(kind.value)), WRITES[node.func.attr]))
             else:
-                assert node.func.attr == "make", ast.unparse(node)
+                assert node.func.attr == "make" or (node.func.attr, ast.unparse(kind)) == ("every", "kind"), ast.unparse(node)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._known":  # which lists what it is told to
+            assert isinstance(node.args[0], ast.Constant)
+            found.add((_plural(str(node.args[0].value)), "list"))
     return found | {("configmaps", "create")}
 
 

@@ -23,7 +23,7 @@ from sulku.crypto.channels import Files
 from sulku.errors import BrokerUnavailableError, CertificateUnfitError, ConfigurationError, GateUnavailableError, HubUnavailableError
 from sulku.links import PARTS, Address
 from sulku.tunnels import Tunnel
-from tests.links.rig import WEEK, Papers, now
+from tests.links.rig import WEEK, Papers, free_port, now
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -59,10 +59,10 @@ class Wrapped(ThreadingHTTPServer):
 
 
 @contextmanager
-def server(shown: Files, *, highest: ssl.TLSVersion | None = None) -> Iterator[tuple[Address, list[str]]]:
+def server(shown: Files, *, highest: ssl.TLSVersion | None = None, port: int = 0) -> Iterator[tuple[Address, list[str]]]:
     """Serve with a certificate, whoever's it is."""
     handler = type("Handler", (Answers,), {"heard": []})
-    made = Wrapped(("127.0.0.1", 0), handler)
+    made = Wrapped(("127.0.0.1", port), handler)
     made.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.context.load_cert_chain(shown.certificate, shown.key)
     if highest:
@@ -141,6 +141,26 @@ def test_no_proxy_of_the_environment_comes_between(papers: Papers, call: Call, m
     with server(papers.of(call[0])) as (address, heard):
         call[1](papers, address)
     assert heard
+
+
+def test_a_gateway_whose_broker_is_just_starting_tries_the_name_again_and_not_for_ever(papers: Papers) -> None:
+    """Behind one name of a cluster there are several; one that has an address and does not listen yet must not speak for all."""
+    port = free_port()
+
+    def start() -> None:
+        with server(papers.of("broker"), port=port):
+            done.wait(10)
+
+    done = threading.Event()
+    with pytest.raises(BrokerUnavailableError):
+        gateway_to_broker(papers, Address(scheme="https", host="127.0.0.1", port=port))
+    late = threading.Timer(0.1, start)
+    late.start()
+    try:
+        gateway_to_broker(papers, Address(scheme="https", host="127.0.0.1", port=port))
+    finally:
+        done.set()
+        late.join()
 
 
 def test_without_a_channel_there_is_no_tcp() -> None:

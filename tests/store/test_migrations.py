@@ -49,6 +49,14 @@ def test_a_schema_of_another_version_is_noticed(store: SqlStore) -> None:
         migrate.require_current(store.database)
 
 
+def test_a_schema_of_a_later_version_is_left_alone_and_it_is_said_what_to_do(store: SqlStore) -> None:
+    with store.database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="a later version made it; run that one, or restore a backup of before"):
+        migrate.upgrade(store.database)
+    assert migrate.schema(store.database) == "9999"
+
+
 def test_every_noun_has_its_table_by_its_name() -> None:
     assert {prefix: table.name for prefix, table in NOUNS.items()} == {
         prefix: noun.plural for prefix, noun in nouns.TABLE.items() if prefix != "led"

@@ -86,7 +86,9 @@ def _acts(ports: Ports, by: Actor, known: Permit) -> tuple[Act, ...]:
     if by.role is not Role.STEWARD:
         return ()
     legal = MACHINE.moves(known.state)
-    return tuple(
+    live = any(one.state in LIVE for one in tunnels.listing(ports, by, permit=known.id))
+    halt = (Act("Halt its tunnels", f"/halt?scope=permit&identifier={known.id}", "bad"),) if live else ()
+    return halt + tuple(
         Act(change.button, f"/permits/{known.id}/{verb}", "bad" if verb == "revoke" else "plain")
         for verb, change in CHANGES.items()
         if change.move in legal

@@ -80,7 +80,10 @@ def _acts(known: Dataset, by: Actor) -> tuple[Act, ...]:
     if by.role is Role.RESEARCHER:
         return (Act("Apply to use this", f"/applications?dataset={known.id}", post=True, against=gone, key=key()),)
     if by.role is Role.STEWARD:
-        return (Act("Withdraw from the catalogue", f"/datasets/{known.id}/withdraw", "plain", against=gone),)
+        return (
+            Act("Withdraw from the catalogue", f"/datasets/{known.id}/withdraw", "plain", against=gone),
+            Act("Halt its tunnels", f"/halt?scope=dataset&identifier={known.id}", "bad"),
+        )
     return ()
 
 

@@ -98,9 +98,12 @@ def _acts(known: Tunnel, by: Actor) -> tuple[Act, ...]:
     if by.id == known.person:
         return (Act("Close the tunnel", f"/tunnels/{known.id}/close", "plain"),)
     if by.role is Role.STEWARD:
-        halt = Act("Halt this tunnel", f"/halt?scope=tunnel&identifier={known.id}", "bad")
+        halts = (
+            Act("Halt this tunnel", f"/halt?scope=tunnel&identifier={known.id}", "bad"),
+            Act("Halt all of this person", f"/halt?scope=person&identifier={known.person}", "bad"),
+        )
         closed = () if known.state is State.OPEN else ("It is not open yet.",)
-        return (Act("Add viewing budget", f"/tunnels/{known.id}/top-up", "plain", against=closed), halt)
+        return (Act("Add viewing budget", f"/tunnels/{known.id}/top-up", "plain", against=closed), *halts)
     return ()
 
 
@@ -181,13 +184,13 @@ def halting(request: Request, ports: World, by: By, scope: str = "everything", i
 
 def _halt(ports: Ports, scope: str, identifier: str, given: dict[str, str] | None = None) -> views.Confirm:
     what = "every live tunnel" if scope == "everything" else f"every live tunnel of this {scope}" if scope != "tunnel" else "this tunnel"
-    live = len(tunnels.live(ports))
+    live = len(tunnels.concerned(ports, scope, identifier))
     lost = "What is unsaved is lost; home folders are kept."
     return views.Confirm(
         title=f"Halt {what}?",
         consequence=(
             f"{render.plural(live, 'tunnel')} live now.",
-            "Each is cut within a second; its processes die and its data is unmounted.",
+            "Each is cut within seconds; its processes die and its data is unmounted.",
             lost,
         ),
         button="Halt now",
@@ -197,7 +200,7 @@ def _halt(ports: Ports, scope: str, identifier: str, given: dict[str, str] | Non
         reason_hint="At least 10 characters. The people in the tunnels read it.",
         hidden=(("scope", scope), ("identifier", identifier)),
         given=given or {},
-        command=f"sulku tunnels halt --scope {scope} {identifier} --reason …",
+        command=" ".join(("sulku tunnels halt", scope, *([identifier] if identifier else []), "--reason …")),
     )
 
 

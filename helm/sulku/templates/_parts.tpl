@@ -87,6 +87,17 @@ envFrom:
 {{ include "sulku.mounts" . }}
 - {name: tokens, mountPath: /var/lib/sulku/secrets, readOnly: true}
 - {name: certificate, mountPath: /run/sulku/certificate, readOnly: true}
+{{ include "sulku.policies" . }}
+{{- end }}
+
+{{- /* Signed policies and the key that vouches for them, where they are not those of the image. */ -}}
+{{- define "sulku.policies" -}}
+{{- if .Values.policies.bundle }}
+- {name: policies, mountPath: /run/sulku/policies, readOnly: true}
+{{- end }}
+{{- if .Values.policies.key }}
+- {name: policies-key, mountPath: /run/sulku/policies-key, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{- /* The volumes to these; `state` is the claim, or scratch where nothing is kept. */ -}}
@@ -110,6 +121,14 @@ envFrom:
 {{ include "sulku.volumes" . }}
 - name: tokens
   secret: {secretName: {{ .root.Values.secrets.tokens | default "tokens" }}, defaultMode: 0440}
+{{- with .root.Values.policies.bundle }}
+- name: policies
+  configMap: {name: {{ . }}}
+{{- end }}
+{{- if .root.Values.policies.key }}
+- name: policies-key
+  configMap: {name: policies-key}
+{{- end }}
 {{ include "sulku.certificate" . }}
 {{- end }}
 
@@ -137,7 +156,7 @@ envFrom:
   volumeMounts: {{- include "sulku.mounts" . | nindent 4 }}
 {{- end }}
 
-{{- /* Policy, beside whoever asks it: our rules are written out, then the server that runs them starts and lives as long as the pod. */ -}}
+{{- /* Policy, beside whoever asks it: the signed bundle is laid out, then the server that takes nothing but it starts and lives as long as the pod. */ -}}
 {{- define "sulku.opa" -}}
 - {{ include "sulku.container" (dict "root" .root "name" "rules" "sized" "steps") | nindent 2 | trim }}
   command: [python, bin/steps.py, rules, /rules]
@@ -145,9 +164,22 @@ envFrom:
   volumeMounts:
     - {name: tmp, mountPath: /tmp}
     - {name: rules, mountPath: /rules}
+    {{- include "sulku.policies" .root | nindent 4 }}
 - {{ include "sulku.container" (dict "root" .root "name" "opa" "kind" "opa") | nindent 2 | trim }}
   restartPolicy: Always
-  args: [run, --server, --addr, "127.0.0.1:8181", --diagnostic-addr, "0.0.0.0:8282", --log-level, error, --skip-version-check, /rules]
+  args:
+    - run
+    - --server
+    - --addr=127.0.0.1:8181
+    - --diagnostic-addr=0.0.0.0:8282
+    - --log-level=error
+    - --skip-version-check
+    - --authorization=basic # by the bundle's own system.authz: questions, and nothing that changes anything
+    - --verification-key=/rules/key.pem
+    - --signing-alg=ES256
+    - --scope=sulku
+    - --bundle
+    - /rules/bundle.tar.gz
   startupProbe: {httpGet: {path: /health, port: 8282}, periodSeconds: 1, failureThreshold: 60}
   livenessProbe: {httpGet: {path: /health, port: 8282}, periodSeconds: 10}
   volumeMounts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import signal
 import socket
 import sys
 import time
@@ -13,12 +14,11 @@ import redis
 import structlog
 
 from broker import manage, settings, telemetry, wiring
-from broker.adapters import policy
 from broker.adapters.gate import every
 from broker.adapters.keys import RING
 from broker.adapters.kubernetes_api import Api
 from broker.adapters.policy_opa import OpaPolicy
-from broker.settings import Mode, Settings
+from broker.settings import Settings
 from broker.store import migrate
 from broker.store.store import SqlStore
 from broker.store.unit import Database
@@ -53,13 +53,12 @@ def wait() -> None:
 
 
 def rules(folder: str) -> None:
-    """Write our policies for an OPA beside us, which must run exactly them."""
-    bundle = _bundle(settings.load())
-    for name, text in bundle.modules.items():
-        place = Path(folder, name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-    Path(folder, "data.json").write_text(json.dumps({**bundle.tables, "sulku": {"revision": {"sha256": bundle.sha256}}}))
+    """Lay the signed policies, and the key that vouches for them, before an OPA beside us, which then believes nothing but that key."""
+    found = settings.load()
+    wiring.rules_of(found)  # says what is wrong with them more clearly
+    assert found.policies_key is not None, "policies in a cluster are signed"
+    shutil.copyfile(found.policies, Path(folder, "bundle.tar.gz"))
+    shutil.copyfile(found.policies_key, Path(folder, "key.pem"))
 
 
 def reach() -> None:
@@ -67,7 +66,7 @@ def reach() -> None:
     found = settings.load()
     ways: dict[str, Callable[[], object]] = {
         "the database": lambda: _require_prepared(found),
-        "OPA": lambda: OpaPolicy(found.opa_url, _bundle(found)).compare(),
+        "OPA": lambda: OpaPolicy(found.opa_url, wiring.rules_of(found)).compare(),
         "Redis": lambda: redis.Redis.from_url(wiring.redis_url(found), socket_timeout=ANSWER).ping(),
         "the API server": lambda: Api.connect(str(found.kubeconfig or "")).call("GET", "/version"),
         "the gateways": lambda: _linked(found, GATEWAY),
@@ -77,10 +76,6 @@ def reach() -> None:
     for name, way in ways.items():
         _patiently(way)
         log.info("reached", what=name)
-
-
-def _bundle(found: Settings) -> policy.policies.Bundle:
-    return policy.read(found.policies, profile="strict" if found.mode is Mode.PRODUCTION else None)
 
 
 def _require_prepared(found: Settings) -> None:
@@ -121,5 +116,10 @@ def _patiently(work: Callable[[], object]) -> None:
 
 if __name__ == "__main__":
     telemetry.configure()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the first process of a container is not ended by a signal that it does not take
     verb, *words = sys.argv[1:]
-    {"prepare": prepare, "wait": wait, "rules": rules, "reach": reach}[verb](*words)
+    try:
+        {"prepare": prepare, "wait": wait, "rules": rules, "reach": reach}[verb](*words)
+    except SulkuError as error:
+        log.error("refused", code=error.code, why=str(error), remedy=error.remedy())  # noqa: TRY400  # a sentence, and no trace
+        raise SystemExit(error.exit) from None

@@ -59,6 +59,7 @@ from sulku.errors.system import (
     IntegrityError,
     PolicyEngineMissingError,
     PolicyUnavailableError,
+    PolicyUnsignedError,
     StoreUnavailableError,
 )
 from sulku.errors.web import (
@@ -114,6 +115,7 @@ __all__ = [
     "PermitNotLiveError",
     "PolicyEngineMissingError",
     "PolicyUnavailableError",
+    "PolicyUnsignedError",
     "ProofError",
     "RecorderFullError",
     "RefusalError",

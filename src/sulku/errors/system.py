@@ -43,6 +43,13 @@ class ConfigurationError(FaultError):
     fix = "Correct the named setting; `sulku-broker doctor` shows where each value comes from."
 
 
+class PolicyUnsignedError(ConfigurationError):
+    """A bundle of policies that nobody has signed, that was changed since, or that was signed with another key."""
+
+    code = "policy-unsigned"
+    fix = "Sign the policies with `sulku-broker policies bundle`, and name the public half of that very key."
+
+
 class IntegrityError(FaultError):
     """Something that must never change has changed."""
 

@@ -283,6 +283,21 @@ def test_a_steward_halts_with_a_reason(site: Rig, permit: str, tunnel: str) -> N
     assert person(site, "aino").get("/halt").status == 404
 
 
+def test_a_steward_halts_what_the_page_is_about_and_nothing_else(site: Rig, tunnel: str) -> None:
+    permit = approve(site, identifier(apply(site, title="A sixth question"), "app_"))
+    made = identifier(person(site, "aino").get(f"/permits/{permit}").follow("Open a tunnel").press("Open the tunnel", {"minutes": "60"}), "tun_")
+    dataset = site.ports.store.peek([permit])[permit].paper.grants[0].dataset
+    for address, link in ((f"/tunnels/{made}", "Halt all of this person"), (f"/datasets/{dataset}", "Halt its tunnels")):
+        assert "2 tunnels live now" in person(site, "sanna").get(address).follow(link).text
+    page = person(site, "sanna").get(f"/permits/{permit}").follow("Halt its tunnels")
+    assert "1 tunnel live now" in page.text
+    assert f"sulku tunnels halt permit {permit} --reason" in page.text
+    page.press("Halt now", {"reason": "A leak is suspected under this permit."})
+    assert site.ports.store.peek([made])[made].state.value in {"closing", "closed"}
+    assert site.ports.store.peek([tunnel])[tunnel].state.value == "open"
+    assert "Halt its tunnels" not in person(site, "sanna").get(f"/permits/{permit}").text
+
+
 def test_suspending_needs_a_reason_and_a_confirmation(site: Rig) -> None:
     permit = approve(site, identifier(apply(site, title="A fifth question"), "app_"))
     page = person(site, "sanna").get(f"/permits/{permit}").follow("Suspend the permit")
