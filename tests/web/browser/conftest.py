@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.web.pages.gallery import app
 from tests.web.rig import served
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")  # its event loop ends with the module: others begin their own
@@ -21,14 +18,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """The checker's source, injected by evaluation so that the pages' own content policy stays as it is."""
-    source = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-    assert source.is_file(), "run `npm ci` first"
-    return source.read_text()
 
 
 @pytest.fixture(scope="session")

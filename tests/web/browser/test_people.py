@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.web.browser.test_accessibility import FOUND, TAGS
+from tests.web.browser.barriers import barriers
 from tests.web.pages.conftest import site  # noqa: F401
 from tests.web.pages.test_story import SAFE, SMALL, apply, approve, furnish, identifier, submit
 from tests.web.rig import Rig
@@ -20,9 +20,9 @@ NAMES = {"aino": "Aino Aalto", "sanna": "Sanna Salo", "sami": "Sami Suni", "auli
 class Person:
     """One person at their own browser; each page that they reach is checked by axe."""
 
-    def __init__(self, chromium: Browser, site: Rig, axe: str, who: str) -> None:  # noqa: F811
+    def __init__(self, chromium: Browser, site: Rig, who: str) -> None:  # noqa: F811
         scheme, width = LOOKS[who]
-        self.site, self.axe = site, axe
+        self.site = site
         self.context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})  # type: ignore[arg-type]
         self.page: Page = self.context.new_page()
         self.said: list[str] = []
@@ -31,6 +31,7 @@ class Person:
         self.page.goto(site.url)
         self.page.get_by_role("link", name="Sign in").first.click()
         self.page.get_by_role("button", name=NAMES[who]).click()
+        self.page.wait_for_url(f"{site.url}/**")
         self.at()
 
     def goto(self, path: str) -> Page:
@@ -44,19 +45,17 @@ class Person:
 
     def at(self) -> Page:
         """Check where they are."""
-        self.page.evaluate(self.axe)
-        found = self.page.evaluate(FOUND, TAGS)
+        found = barriers(self.page)
         assert found == [], (self.page.url, found)
-        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), self.page.url
         assert self.said == []
         return self.page
 
 
 @pytest.fixture
-def people(chromium: Browser, site: Rig, axe: str) -> Iterator[dict[str, Person]]:  # noqa: F811
+def people(chromium: Browser, site: Rig) -> Iterator[dict[str, Person]]:  # noqa: F811
     class Entering(dict[str, Person]):
         def __missing__(self, who: str) -> Person:
-            self[who] = Person(chromium, site, axe, who)
+            self[who] = Person(chromium, site, who)
             return self[who]
 
     entering = Entering()
