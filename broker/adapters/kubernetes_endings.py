@@ -61,7 +61,7 @@ class Endings:
             return done
         if self._api.find("Namespace", namespace_of(tunnel)) is None:
             raise TunnelEndedError(f"{tunnel} does not run here")
-        return self._end(tunnel, _cause(self._api.find("Pod", POD, namespace_of(tunnel))) or "stopped")
+        return self._end(tunnel, cause_of(self._api.find("Pod", POD, namespace_of(tunnel))) or "stopped")
 
     def _end(self, tunnel: str, cause: str, detail: str = "") -> EndRecord:
         """Kill the pod, wait until the kubelet says that nothing of it lives, then remove everything that was made."""
@@ -129,7 +129,7 @@ class Endings:
             if self._young(space["metadata"], MAKING):
                 return Alive(tunnel, "busy", 0, 0)
             return self._end(tunnel, "crashed", "its pod is gone")
-        if cause := _cause(pod):
+        if cause := cause_of(pod):
             return self._end(tunnel, cause)
         running = {one["name"] for one in containers(pod) if "running" in one["state"]}
         phase = "released" if WORKSPACE in running else "proved" if tunnel in self._rounds and PROVE in running else "busy"
@@ -142,7 +142,8 @@ class Endings:
 
     def overview(self) -> Overview:
         """Return one cheap look at all tunnels: three lists in pages of 500, names and metadata alone, however many there are."""
-        over = [one["metadata"]["namespace"] for one in self._api.every("Pod", self._ours, fields=_ENDED, whole=False)]
+        pods = (one["metadata"] for one in self._api.every("Pod", self._ours, fields=_ENDED, whole=False))
+        over = [about["namespace"] for about in pods if "deletionTimestamp" not in about]  # who told it to end is about to say so
         return Overview(frozenset(self.tunnels()), tuple(_tunnels(over)), tuple(self._fresh()))
 
     def _fresh(self) -> list[EndRecord]:
@@ -199,7 +200,7 @@ class Endings:
                 if known and pod is not None and not leaving:
                     return  # somebody has made it meanwhile
                 said = "its namespace was removed" if leaving else "its pod is gone" if known else "nobody knew of it"
-                yield self._end(tunnel, _cause(pod) or ("crashed" if known else "stopped"), said)
+                yield self._end(tunnel, cause_of(pod) or ("crashed" if known else "stopped"), said)
             elif leaving:
                 yield from self._loosen(space)
             else:
@@ -238,11 +239,18 @@ def _began(pod: Manifest) -> datetime:
     return datetime.fromisoformat(pod["status"].get("startTime", pod["metadata"]["creationTimestamp"]))
 
 
-def _cause(pod: Manifest | None) -> str:
-    """Return why a pod has ended by itself, empty if it has not."""
+def cause_of(pod: Manifest | None) -> str:
+    """Return why a pod has ended: by its ``deadline``, ``stopped`` because it was told to end, or ``crashed``; empty if it has not."""
     if pod is None or pod["status"].get("phase") not in _OVER:
         return ""
-    return "deadline" if pod["status"].get("reason") == "DeadlineExceeded" else "crashed"
+    if pod["status"].get("reason") == "DeadlineExceeded":
+        return "deadline"
+    about = pod["metadata"]
+    if "deletionTimestamp" not in about:
+        return "crashed"
+    told = datetime.fromisoformat(about["deletionTimestamp"]) - timedelta(seconds=about.get("deletionGracePeriodSeconds", 0))
+    ended = [datetime.fromisoformat(one["state"]["terminated"]["finishedAt"]) for one in containers(pod) if one["state"].get("terminated", {}).get("finishedAt")]
+    return "stopped" if ended and max(ended) >= told else "crashed"
 
 
 def containers(pod: Manifest) -> list[dict[str, Any]]:

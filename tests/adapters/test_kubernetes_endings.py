@@ -1,11 +1,13 @@
-"""What an operator reads about a pod that does not run: who wrote it is never the pod itself."""
+"""What is read of a pod that does not run: why it ended, and for an operator, what keeps it; who wrote it is never the pod itself."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from broker.adapters.kubernetes_endings import why
+import pytest
+
+from broker.adapters.kubernetes_endings import cause_of, why
 
 HOSTILE = "<script>alert(1)</script> persons.csv: 61,74"
 
@@ -40,3 +42,27 @@ def test_however_much_is_said_it_stays_short() -> None:
     said = why(pod({"containerStatuses": many}))
     assert len(said) <= 1000
     assert HOSTILE not in json.dumps(said)
+
+
+def over(ended: str, *, told: str = "", reason: str = "") -> dict[str, Any]:
+    """Return a pod that has failed: when its last container ended, and when it was told to, with a second of grace."""
+    leaving = {"deletionTimestamp": told, "deletionGracePeriodSeconds": 1} if told else {}
+    statuses = [{"state": {"terminated": {"finishedAt": at}}} for at in ("2026-11-23T04:00:00Z", ended)]
+    return {"metadata": leaving, "status": {"phase": "Failed", "reason": reason, "containerStatuses": statuses}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "cause"),
+    [
+        (None, ""),
+        ({"metadata": {}, "status": {"phase": "Running"}}, ""),
+        (over("2026-11-23T05:00:00Z"), "crashed"),
+        (over("2026-11-23T05:00:00Z", reason="DeadlineExceeded"), "deadline"),
+        (over("2026-11-23T05:00:00Z", told="2026-11-23T05:00:01Z"), "stopped"),
+        (over("2026-11-23T04:59:59Z", told="2026-11-23T05:00:01Z"), "crashed"),
+        (over("2026-11-23T05:00:00Z", told="2026-11-23T05:00:01Z", reason="DeadlineExceeded"), "deadline"),
+        ({"metadata": {"deletionTimestamp": "2026-11-23T05:00:01Z"}, "status": {"phase": "Failed"}}, "crashed"),
+    ],
+)
+def test_a_pod_that_was_told_to_end_did_not_crash_unless_it_had_before(pod: dict[str, Any] | None, cause: str) -> None:
+    assert cause_of(pod) == cause

@@ -1,4 +1,4 @@
-"""Chromium, the accessibility checker, and a site that serves every sample page."""
+"""Chromium, and a site that serves every sample page."""
 
 from __future__ import annotations
 
