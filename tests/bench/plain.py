@@ -14,9 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Self
-
-from jupyterhub.proxy import Proxy
+from typing import Any, Self
 
 from broker.adapters.hub import JupyterHub
 from broker.settings import Settings
@@ -27,22 +25,6 @@ from tests.stories.installation import free_port
 
 HERE = Path(__file__).parent
 TOKEN = "bench-" * 8
-
-
-class NoProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
-    """A proxy that costs nothing: it remembers routes in the hub's own process. The plain hub's best case."""
-
-    should_start = False
-    routes: ClassVar[dict[str, dict[str, Any]]] = {}
-
-    async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
-        self.routes[routespec] = {"routespec": routespec, "target": target, "data": data}
-
-    async def delete_route(self, routespec: str) -> None:
-        self.routes.pop(routespec, None)
-
-    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
-        return dict(self.routes)
 
 
 class Plain:

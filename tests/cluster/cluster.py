@@ -225,9 +225,7 @@ def main() -> int:
         cluster.down()
         shutil.rmtree(cluster.state, ignore_errors=True)
         return 0
-    for module in programs.ALL:
-        print(f"  programs of {module}", flush=True)
-        programs.folder(module)
+    programs.build()
     cluster.up(lambda part: print(f"  {part}", flush=True))
     enter = " ".join(cluster.entering())
     print(f"{enter} {programs.program('kubectl')} --kubeconfig {cluster.kubeconfig} get nodes")

@@ -12,6 +12,7 @@ from tests.cluster import images, programs, turns
 from tests.cluster.bench import Bench, prepare
 from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import Guarded
+from tests.cluster.mortal import Mortals
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,6 +53,14 @@ def bench(cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) -> I
     made = Bench(cluster, prepared, request.param)
     yield made
     made.clear()
+
+
+@pytest.fixture(scope="module")
+def mortals(cluster: Cluster, prepared: Path) -> Iterator[Mortals]:
+    """Give an installation whose workers come and go, without isolation, for a file."""
+    made = Mortals(cluster, prepared, "runc")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -102,13 +104,18 @@ def compiler() -> str:
     return found
 
 
-def main() -> None:
+def timed(name: str, make: Callable[[], object]) -> None:
+    """Make something, and say how long it took."""
+    began = time.monotonic()
+    make()
+    print(f"  {name:<14} {time.monotonic() - began:6.1f} s", flush=True)
+
+
+def build(*modules: str) -> None:
     """Build the modules that are named, or all, one after the other, and say how long each took."""
-    for module in sys.argv[1:] or ALL:
-        began = time.monotonic()
-        folder(module)
-        print(f"  {module:<12} {time.monotonic() - began:6.1f} s", flush=True)
+    for module in modules or ALL:
+        timed(module, partial(folder, module))
 
 
 if __name__ == "__main__":
-    main()
+    build(*sys.argv[1:])

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
-
-from jupyterhub.proxy import Proxy
 
 state = Path(os.environ["SCALE_HUB"])
 ADDRESS = os.environ["SCALE_ADDRESS"]
 
-
-class NoProxy(Proxy):  # type: ignore[misc]  # JupyterHub has no types
-    """A proxy that costs nothing: it remembers routes in the hub's own process. The hub's best case."""
-
-    should_start = False
-    routes: dict[str, dict[str, Any]] = {}  # noqa: RUF012 one hub, one proxy
-
-    async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
-        """Remember it."""
-        self.routes[routespec] = {"routespec": routespec, "target": target, "data": data}
-
-    async def delete_route(self, routespec: str) -> None:
-        """Forget it."""
-        self.routes.pop(routespec, None)
-
-    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
-        """Return them."""
-        return dict(self.routes)
-
-
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 JupyterHub gives it
 c.JupyterHub.authenticator_class = "dummy"
-c.JupyterHub.proxy_class = NoProxy
+c.JupyterHub.proxy_class = "tests.bench.no_proxy.NoProxy"
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.JupyterHub.hub_bind_url = f"http://{ADDRESS}:8081"
 c.JupyterHub.db_url = f"sqlite:///{state / 'hub.sqlite'}"

@@ -44,7 +44,7 @@ def python() -> Path:
 def surroundings(at: Ground, state: Path) -> dict[str, str]:
     """Return the environment of both."""
     own = {"SCALE_NAMESPACE": NAMESPACE, "SCALE_IMAGE": IMAGE, "SCALE_HUB": str(state), "SCALE_ADDRESS": ADDRESS}
-    return os.environ | own | {"KUBECONFIG": str(at.kubeconfig), "PYTHONPATH": ""}
+    return os.environ | own | {"KUBECONFIG": str(at.kubeconfig), "PYTHONPATH": str(HERE.parents[1])}
 
 
 def measure(at: Ground, number: int) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,18 +12,10 @@ from sulku.errors import TunnelEndedError
 from sulku.manifests import namespace_of
 from sulku.plan import WorkspacePlan
 from tests.cluster.bench import soon
-from tests.cluster.cluster import Cluster
 from tests.cluster.mortal import Cut, KilledError, Mortals
 
 pytestmark = pytest.mark.slow
 LONGEST = 86400  # seconds: the most that `tunnels.longest` may be
-
-
-@pytest.fixture(scope="module")
-def mortals(cluster: Cluster, prepared: Path) -> Iterator[Mortals]:
-    made = Mortals(cluster, prepared, "runc")
-    yield made
-    made.close()
 
 
 @pytest.fixture

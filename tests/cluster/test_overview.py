@@ -16,21 +16,14 @@ from tests.cluster.guarding import client
 from tests.cluster.mortal import Mortals
 
 
-@pytest.fixture(scope="module")
-def installation(cluster: Cluster, prepared: Path) -> Iterator[Mortals]:
-    made = Mortals(cluster, prepared, "runc")
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def ours(installation: Mortals) -> Iterator[Mortals]:
+def ours(mortals: Mortals) -> Iterator[Mortals]:
     """Give an installation without a tunnel."""
-    yield installation
-    installation.hands().reconcile((), grace=0)
-    assert soon(lambda: not installation.hands().overview().tunnels, 60)
-    for record in installation.hands().ended():
-        installation.tunnels.acknowledge(record.tunnel)
+    yield mortals
+    mortals.hands().reconcile((), grace=0)
+    assert soon(lambda: not mortals.hands().overview().tunnels, 60)
+    for record in mortals.hands().ended():
+        mortals.tunnels.acknowledge(record.tunnel)
 
 
 class Counted(Api):
