@@ -34,7 +34,7 @@ test-cluster: setup ## the chart, and tunnels on that Kubernetes (not part of `m
 	@bash tools/test-cluster
 
 test-full: cluster-up ## the same with every row of the tables of faults, instead of some (hours)
-	@SULKU_EVERY=1 $(RUN) -m pytest -q -s --durations 5 tests/cluster/test_cut.py tests/cluster/test_faults.py
+	@SULKU_EVERY=1 $(RUN) -m pytest -q -s --durations 5 tests/cluster/test_cut.py tests/cluster/installed/test_faults.py
 
 cluster-down: setup ## stop it and leave nothing behind
 	@bash tools/cluster down

@@ -65,7 +65,7 @@ class Cluster:
         for part in self.order:
             say(part)
             self.start(part)
-            if ready := {"kube-apiserver": self._api_ready, "kubelet": self._node_ready}.get(part):
+            if ready := {"kube-apiserver": self._api_ready, "kubelet": self._node_ready, "kube-proxy": self._services_ready}.get(part):
                 self._until(part, ready)
         self.kubectl("apply", "-f", "-", given=components.DNS_SERVICE.replace("ADDRESS", ADDRESS))
 
@@ -196,6 +196,11 @@ class Cluster:
 
     def _node_ready(self) -> bool:
         return "condition met" in self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=1s", check=False)
+
+    def _services_ready(self) -> bool:
+        """Return whether services have their rules: while the controller of network policies writes its own beside them, both may fail for good."""
+        rules = subprocess.run([*self.entering(), "iptables", "-w", "-t", "nat", "-S", "KUBE-SERVICES"], capture_output=True, text=True, check=False)
+        return "default/kubernetes" in rules.stdout
 
     def _until(self, part: str, ready: Callable[[], bool], seconds: float = 90) -> None:
         until = time.monotonic() + seconds

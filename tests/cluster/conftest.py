@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import images, programs, turns
+from tests.cluster import draws, images, programs, turns
 from tests.cluster.bench import Bench, prepare
 from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import Guarded
 from tests.cluster.mortal import Mortals
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the time of a test here begin with the test: it may wait for its turn longer than it takes."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Draw of each table the rows of this run; have the time of a test begin with the test: it may wait for its turn longer than it takes."""
+    draws.draw(config, items)
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(180, func_only=True))

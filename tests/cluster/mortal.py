@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -65,7 +65,7 @@ class Mortals(Bench):
     """Workers of an installation of their own: what others have on the cluster is not theirs."""
 
     def __init__(self, cluster: Real, folder: Path, runtime: str) -> None:
-        self.home = f"sulku-mortals-{os.getpid()}-{runtime}"
+        self.home = f"sulku-mortals-{secrets.token_hex(4)}"
         cluster.kubectl("create", "namespace", self.home, check=False)
         super().__init__(cluster, folder, runtime)
 

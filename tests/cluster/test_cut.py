@@ -1,13 +1,11 @@
 """Whoever is killed at any call of an opening or a closing leaves nothing that the next reconcile does not end, nor a repetition finish.
 
-The table is made, not written: an honest run is heard, and each different call of it is a row. A run draws some rows by the
-seed that it prints (`Using --randomly-seed`); `SULKU_EVERY=1` takes all, under both kinds of isolation.
+The table is made, not written: an honest run is heard, and each different call of it is a row. A run draws some rows;
+`make test-full` takes all, under both kinds of isolation.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +16,10 @@ from sulku.manifests import namespace_of
 from sulku.plan import EndRecord, WorkspacePlan
 from tests.cluster.bench import soon
 from tests.cluster.cluster import Cluster
+from tests.cluster.draws import EVERY, some
 from tests.cluster.mortal import Cut, KilledError, Mortals
 
-EVERY = bool(os.environ.get("SULKU_EVERY"))
-ROWS = 4  # that a run draws of each table
+ROWS = 2  # that a run draws of each table
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000 if EVERY else 400, func_only=True)]
 
 
@@ -34,9 +32,7 @@ def mortals(cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) ->
 
 def rows(steps: list[str], request: pytest.FixtureRequest) -> list[int]:
     """Return after how many calls a process dies: each number that there is, or some."""
-    every = list(range(len(steps)))
-    seed = request.config.getoption("randomly_seed", 0)
-    return every if EVERY else sorted(random.Random(f"{seed} {request.node.name}").sample(every, ROWS))
+    return some(request.config, request.node.name, range(len(steps)), ROWS)
 
 
 def opening(mortals: Mortals) -> list[str]:

@@ -27,7 +27,7 @@ from tests.cluster.guarding import HOME, Guarded, client
 from tests.cluster.mistakes import Impostor, Opened, elsewhere, listening
 from tests.fakes.broker import OpenTunnel
 from tests.gateway.rig import eventually, over_socket
-from tests.hub.test_hub import USER, Hub
+from tests.hub.rig import USER, Hub
 
 PODS = "10.244.0.0/16"
 INDEX = "203.0.113.7"  # stands for a public index of packages: a block for documentation, which nobody routes

@@ -19,14 +19,14 @@ from sulku.links import Address
 from sulku.tunnels import Tunnel
 from tests.fakes.broker import OpenTunnel
 from tests.gateway.rig import Workspace
-from tests.hub.test_hub import Hub, _hub
+from tests.hub.rig import Hub, serving
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with _hub(tmp_path_factory.mktemp("hub")) as running:
+    with serving(tmp_path_factory.mktemp("hub")) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ import pytest
 from broker.serving import inner_server
 from broker.settings import Settings
 from broker.web.api.internal import create_internal_app
-from tests.hub.test_hub import USER
+from tests.hub.rig import USER
 from tests.links.rig import Door, Papers, Site, eventually, free_port, site
 
 TOKENS = {"gateway": "g" * 43, "hub": "h" * 43}

@@ -22,7 +22,7 @@ from sulku.crypto import channels
 from sulku.crypto.channels import Files
 from tests.fakes.broker import FakeBroker
 from tests.gateway.rig import GatewayProcess, eventually
-from tests.hub.test_hub import Hub
+from tests.hub.rig import Hub
 
 WEEK = timedelta(days=7)
 REFUSED = (OSError, http.client.HTTPException)  # a handshake that fails, or a connection that is closed at once

@@ -45,6 +45,7 @@ class Clustered:
         self.installed = Installed(cluster, folder, values)
         self.cluster, self.folder = cluster, folder
         self.people: list[Person] = []
+        self._catalogued: dict[str, str] = {}
         about = self.installed.values
         self.settings = Settings(
             url=about["url"], preview_url=about["previewUrl"], gate_domain=about["gateDomain"], issuer=about["issuer"]["url"], state=folder / "unused"
@@ -83,7 +84,9 @@ class Clustered:
         return self.people[-1]
 
     def catalogue(self) -> dict[str, str]:
-        """An operator takes the files in, in a broker's pod; a steward catalogues them, by the API."""
+        """An operator takes the files in, in a broker's pod; a steward catalogues them, by the API. Once for an installation."""
+        if self._catalogued:
+            return self._catalogued
         maria = self.person("maria@register.example")
         found = {}
         with tempfile.TemporaryDirectory(dir=self.folder / "state") as scratch:
@@ -101,6 +104,7 @@ class Clustered:
                     "sensitivity": str(one.sensitivity), "terms": one.terms, "source": clinical.SOURCE, **taken,
                 }  # fmt: skip
                 found[one.name] = str(maria.post("/datasets", entry)["id"])
+        self._catalogued = found
         return found
 
     def operator(self, *words: str) -> str:

@@ -1,4 +1,4 @@
-"""KubeSpawner without a hub, run by its own Python: ``scale_bare.py NUMBER`` starts and stops so many, all at once, and prints the seconds of each."""
+"""KubeSpawner without a hub, run by its own Python: ``bare.py NUMBER`` starts and stops so many, all at once, and prints the seconds of each."""
 
 from __future__ import annotations
 

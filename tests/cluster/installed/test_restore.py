@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,7 @@ from sulku import ids
 from tests.cluster import programs
 from tests.cluster.bench import soon
 from tests.cluster.install import CHART, merged
-from tests.cluster.visits import SOCKETS, Site, site
+from tests.cluster.installed.visits import SOCKETS, Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800, func_only=True), SOCKETS]
 
@@ -85,12 +84,6 @@ def copy(source: Path, target: Path) -> None:
     shutil.copystat(source.parent, target.parent)
     subprocess.run(["cp", "-a", "--no-target-directory", str(source), str(target)], check=True)
     subprocess.run(["chown", "--reference", str(source.parent), str(target.parent)], check=True)
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site("halt", tmp_path_factory.mktemp("node")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from tests.cluster import images, programs
 from tests.cluster.cluster import ADDRESS
-from tests.cluster.scale_ground import IMAGE, Ground, processor, resident
+from tests.cluster.scale.ground import IMAGE, Ground, processor, resident
 
 HERE: Final = Path(__file__).parent
 VENV: Final = programs.CACHE.parent / "kubespawner"
@@ -30,12 +30,12 @@ API: Final = f"http://{ADDRESS}:8081/hub/api"
 
 def python() -> Path:
     """Return the Python that has KubeSpawner, installed once from pinned and hashed packages; no dependency of ours."""
-    wanted = (HERE / "scale_requirements.txt").read_text()
+    wanted = (HERE / "requirements.txt").read_text()
     if not (VENV / "installed").exists() or (VENV / "installed").read_text() != wanted:
         uv = programs.CACHE.parent / "uv" / "bin" / "uv"
         outside = ("nsenter", f"--net=/proc/{os.getpid()}/fd/{images.OUTSIDE}")  # this thread may have joined the cluster's network
         subprocess.run([*outside, uv, "venv", "-q", "--clear", "-p", "3.11", VENV], check=True)
-        words = ("pip", "install", "-q", "--require-hashes", "--python", VENV / "bin/python", "-r", HERE / "scale_requirements.txt")
+        words = ("pip", "install", "-q", "--require-hashes", "--python", VENV / "bin/python", "-r", HERE / "requirements.txt")
         subprocess.run([*outside, uv, *words], check=True)
         (VENV / "installed").write_text(wanted)
     return VENV / "bin" / "python"
@@ -44,7 +44,7 @@ def python() -> Path:
 def surroundings(at: Ground, state: Path) -> dict[str, str]:
     """Return the environment of both."""
     own = {"SCALE_NAMESPACE": NAMESPACE, "SCALE_IMAGE": IMAGE, "SCALE_HUB": str(state), "SCALE_ADDRESS": ADDRESS}
-    return os.environ | own | {"KUBECONFIG": str(at.kubeconfig), "PYTHONPATH": str(HERE.parents[1])}
+    return os.environ | own | {"KUBECONFIG": str(at.kubeconfig), "PYTHONPATH": str(HERE.parents[2])}
 
 
 def measure(at: Ground, number: int) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def measure(at: Ground, number: int) -> dict[str, Any]:
 def bare(at: Ground, number: int, state: Path) -> dict[str, Any]:
     """Have KubeSpawner's own ``start`` and ``stop`` called for so many at once, with no hub."""
     before, asked = at.spent(), sum(at.asked().values())
-    command = [*at.entering(), str(python()), str(HERE / "scale_bare.py"), str(number)]
+    command = [*at.entering(), str(python()), str(HERE / "bare.py"), str(number)]
     done = subprocess.run(command, env=surroundings(at, state), capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     started, stopped, own = json.loads(done.stdout.splitlines()[-1])
@@ -103,7 +103,7 @@ def hub(at: Ground, state: Path) -> Iterator[tuple[int, str]]:
     (state / "empty").mkdir(exist_ok=True)
     with (state / "log").open("wb") as log:
         web = [*at.entering(), "python3", "-m", "http.server", "8888", "--directory", str(state / "empty")]
-        words = [*at.entering(), str(python()), "-m", "jupyterhub", "-f", str(HERE / "scale_hub.py")]
+        words = [*at.entering(), str(python()), "-m", "jupyterhub", "-f", str(HERE / "hub.py")]
         pods = subprocess.Popen(web, stdout=log, stderr=log)
         made = subprocess.Popen(words, stdout=log, stderr=log, env=surroundings(at, state), cwd=state)
     try:

@@ -32,6 +32,7 @@ class Counter:
 
     Attributes:
         sent: Cells that were answered, each once.
+        asked: Cells that were put on a line, those too whose answer was lost with it.
         gaps: Seconds from the last answer before a cut to the first after it, one for each time that the socket had to be opened anew.
         slowest: Seconds that the slowest answer of an uncut socket took.
         strange: What should not have happened: refusals to connect other than a door that is being replaced.
@@ -39,7 +40,7 @@ class Counter:
 
     def __init__(self, lab: Lab) -> None:
         lab.run(COUNT)
-        self.lab, self.sent, self.slowest = lab, 0, 0.0
+        self.lab, self.sent, self.asked, self.slowest = lab, 0, 0, 0.0
         self.gaps: list[float] = []
         self.strange: list[str] = []
         self._stop = threading.Event()
@@ -80,6 +81,7 @@ class Counter:
 
     async def _cell(self, socket: aiohttp.ClientWebSocketResponse, send: Any, code: str) -> str:
         began = time.monotonic()
+        self.asked += 1
         text = await asyncio.wait_for(answer(socket, await send(code)), PATIENCE)
         now = time.monotonic()
         if self._cut:

@@ -1,35 +1,22 @@
-"""Thousands of tunnels on a real API server: `python -m tests.cluster.scale --tunnels 100,1000,3000 [--threads 4] [--peers 100] [--json]`.
-
-Judges nothing but that all of it happened; what grows with what is for the reader, and for `test_scale.py`.
-"""
+"""What opening, looking after and closing so many tunnels cost, by part: seconds, calls, bytes, processor time, memory."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import signal
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-
 from broker.worker.keeper import AT_ONCE
-from tests.bench.figures import load, machine
-from tests.cluster import scale_peer
-from tests.cluster.scale_ground import WATCHED, Ground, ground, processor, resident
-from tests.cluster.scale_hands import Counted, Hands, plan
+from tests.cluster.scale.ground import Ground, processor, resident
+from tests.cluster.scale.hands import Counted, Hands, plan
 
 THREADS: Final = 4  # as broker/serving.py has Celery open and end; more only wait longer for the volumes' binder
 SETTLING: Final = 900.0  # seconds that the cluster may take to be rid of what was removed
-out = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,67 +112,3 @@ def sound(condition: bool) -> None:
     """Refuse to report figures of something that did not happen."""
     if not condition:
         raise AssertionError("it is not as it should be: nothing measured here would mean anything")
-
-
-def rows(one: Outcome) -> dict[str, str]:
-    """Return what a reader sees of an outcome."""
-
-    def kib(number: float) -> str:
-        return f"{number / 1024:,.1f} KiB"
-
-    def busy(of: Cost) -> str:
-        return " + ".join(f"{of.processor[part]:.0f}" for part in ("worker", *WATCHED)) + f" = {sum(of.processor.values()):.0f} ms"
-
-    return {
-        "opened a second": f"{one.tunnels / one.opened.seconds:.2f}",
-        "– an opening: median, p99": f"{one.waits[0]:.1f} s, {one.waits[1]:.1f} s",
-        "– calls a tunnel: ours, everybody's": f"{sum(one.opened.calls.values()):.1f}, {one.opened.everybody:.0f}",
-        "– bytes a tunnel: out, in": f"{kib(one.opened.sent)}, {kib(one.opened.received)}",
-        "– processor a tunnel: worker, etcd, API, controllers, scheduler, kwok": busy(one.opened),
-        "closed a second": f"{one.tunnels / one.closed.seconds:.2f}",
-        "– calls a closing: ours, everybody's": f"{sum(one.closed.calls.values()):.1f}, {one.closed.everybody:.0f}",
-        "– processor a closing": busy(one.closed),
-        "– until nothing was left": f"{one.settled:.0f} s after the last",
-        "glance: time, calls, bytes a tunnel": f"{one.glance.seconds:.2f} s, {sum(one.glance.calls.values()):.0f}, {one.glance.received / one.tunnels:.0f}",
-        "reconcile: time, calls, bytes a tunnel": f"{one.reconcile.seconds:.2f} s, {sum(one.reconcile.calls.values()):.0f}, "
-        f"{one.reconcile.received / one.tunnels:.0f}",
-        "patrol of all: time, calls a tunnel": f"{one.patrol.seconds:.1f} s, {sum(one.patrol.calls.values()):.1f}",
-        "memory, MiB: worker, etcd, API, controllers, scheduler, kwok": ", ".join(f"{one.memory[part]:.0f}" for part in ("worker", *WATCHED)),
-    }
-
-
-def show(outcomes: list[Outcome]) -> None:
-    """Print the table."""
-    table = Table("", *(f"{one.tunnels} tunnels" for one in outcomes), title=f"{outcomes[0].threads} threads")
-    told = [list(rows(one).items()) for one in outcomes]
-    for line in zip(*told, strict=True):
-        table.add_row(line[0][0], *(value for _, value in line))
-    out.print(table)
-
-
-def main() -> int:
-    """Return 0 once all of it was measured."""
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster.scale", description=__doc__)
-    parser.add_argument("--tunnels", default="100,1000,3000", help="how many, one measurement after the other")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of the worker")
-    parser.add_argument("--peers", type=int, default=0, help="so many servers of KubeSpawner on the same ground, too")
-    parser.add_argument("--json", action="store_true", help="print all of it as JSON, too")
-    told = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every process that was started is ended
-    before, outcomes, peers = load(), [], {}
-    with ground() as at:
-        if told.peers:
-            peers = scale_peer.measure(at, told.peers)
-            out.print(peers)
-        for number in map(int, told.tunnels.split(",")):
-            out.print(f"[dim]{number} tunnels … (load {load()})[/dim]")
-            outcomes.append(measure(at, number, told.threads))
-            show(outcomes)
-    out.print(f"{machine()}\nload average {before} before, {load()} after")
-    if told.json:
-        print(json.dumps({"peers": peers, "outcomes": [asdict(one) for one in outcomes]}, indent=1))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """What grows with what, by counts and not by time: each of a hundred tunnels costs what each of a few does, and a look at all of them a few calls.
 
-All of it towards a real API server with the chart's guards; what pods would say is said by `scale_hands.py`.
+All of it towards a real API server with the chart's guards; what pods would say is said by `hands.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests.cluster import scale
-from tests.cluster.scale_ground import Ground, ground
-from tests.cluster.scale_hands import Counted, Hands, plan
+from tests.cluster.scale import measure as scale
+from tests.cluster.scale.ground import Ground, ground
+from tests.cluster.scale.hands import Counted, Hands, plan
 
 T = TypeVar("T")
 FEW, MANY = 20, 100

@@ -20,7 +20,7 @@ from sulku.manifests import PROBE, PROBE_PORT, PROVE, WORKSPACE, Manifest, Place
 from sulku.plan import Alive, Volume, WorkspacePlan
 from tests.cluster.bench import GATEWAY, now, sources, token
 from tests.cluster.cluster import ADDRESS
-from tests.cluster.scale_ground import CANARY, HOME, IMAGE, KEY
+from tests.cluster.scale.ground import CANARY, HOME, IMAGE, KEY
 
 VOLUMES: Final = (Volume("flchain", "flchain"),)
 _CLOSED: Final = [{"way": way, "closed": True, "how": "EPERM"} for way in sorted(POD_WAYS)]

@@ -1,32 +1,26 @@
 """Whatever part is killed at whatever step of opening and closing: nothing is left over, nothing lives too long, nothing is unrecorded.
 
-The table is parts × moments. A run draws some rows by the seed that it prints (`Using --randomly-seed`); `SULKU_EVERY=1` takes all.
+The table is parts × moments; a run draws some rows of it, `make test-full` takes all.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-import random
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 import pytest
 
 from sulku import ids
-from tests.cluster.visits import SOCKETS, Site, site
+from tests.cluster.installed.visits import SOCKETS, Site
 
-EVERY: Final = bool(os.environ.get("SULKU_EVERY"))
-ROWS: Final = 3  # that a run draws of the table
 PARTS: Final = ("broker", "worker", "hub", "gateway", "opa", "redis", "postgres", "kubelet", "kube-apiserver")
 OURS: Final = PARTS[:7]
 NODE: Final = PARTS[7:]  # of the cluster itself
 MOMENTS: Final = ("asked", "namespace", "running", "proved", "open", "ending", "dead", "deadline")
 LATE: Final = 5.0  # seconds after its deadline at which no pod lives
 PATIENCE: Final = 150.0  # seconds for everything to be in order again
-pytestmark = [pytest.mark.slow, SOCKETS]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500, func_only=True), SOCKETS]
 
 
 class Table:
@@ -89,34 +83,18 @@ def until(table: Table, tunnel: str, *moments: str, seconds: float = 120) -> Non
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
-    with site("faults", tmp_path_factory.mktemp("node")) as made:
-        yield Table(made)
+def table(here: Site) -> Table:
+    return Table(here)
 
 
-def rows() -> list[tuple[str, str]]:
-    """Return every row of the table."""
-    return list(itertools.product(PARTS, MOMENTS))
-
-
-def drawn(request: pytest.FixtureRequest) -> list[tuple[str, str]]:
-    """Return the rows of this run."""
-    seed = request.config.getoption("randomly_seed", 0)
-    return rows() if EVERY else random.Random(f"{seed} faults").sample(rows(), ROWS)
-
-
-@pytest.mark.timeout(9000 if EVERY else 900, func_only=True)
-def test_a_part_that_is_killed_leaves_nothing_over_and_nothing_unrecorded(table: Table, request: pytest.FixtureRequest) -> None:
-    failures = []
-    for part, moment in drawn(request):
-        began = time.monotonic()
-        try:
-            said = survives(table, part, moment)
-        except AssertionError as error:
-            said = f"FAILED: {error}"
-            failures.append(f"{part} at {moment}: {error}")
-        print(f"kill -9 {part:15} at {moment:10} {time.monotonic() - began:5.0f} s  {said}", flush=True)
-    assert not failures, "\n".join(failures)
+@pytest.mark.draw(2)
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_killed_leaves_nothing_over_and_nothing_unrecorded(table: Table, part: str, moment: str) -> None:
+    began = time.monotonic()
+    said = survives(table, part, moment)
+    print(f"kill -9 {part:15} at {moment:10} {time.monotonic() - began:5.0f} s  {said}", flush=True)
+    table.at.installed.wait()
     table.here.verified()
 
 

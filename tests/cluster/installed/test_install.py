@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +13,9 @@ import pytest
 from sulku.links import BROKER, GATEWAY
 from tests.cluster import programs
 from tests.cluster.bench import soon
-from tests.cluster.install import CHART, PARTS, VALUES, Installed, Separate
+from tests.cluster.install import CHART, PARTS, VALUES, Installed
 from tests.helm.test_parts import EDGES
+from tests.stories.clustered import Clustered
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,18 +36,22 @@ places = json.loads(sys.argv[1])
 with ThreadPoolExecutor(16) as pool:
     print(json.dumps(list(pool.map(reached, places))))
 """
+ASK: Final = """
+import json, urllib.error, urllib.request as u
+opa = "http://127.0.0.1:8181/v1/"
+found = json.loads(u.urlopen(opa + "policies", timeout=5).read())["result"]
+try:
+    written = u.urlopen(u.Request(opa + "policies/mine", b"package mine", method="PUT"), timeout=5).status
+except urllib.error.HTTPError as error:
+    written = error.code
+print(json.dumps({"policies": sorted(one["id"] for one in found), "written": written}))
+"""
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """Give an installation on a cluster beside the shared one, which goes with it unless it was up before."""
-    cluster = Separate()
-    stays = cluster.pid("kube-apiserver")
-    cluster.up()
-    with Installed(cluster, tmp_path_factory.mktemp("installed")) as one:
-        yield one
-    if not stays:
-        cluster.down()
+@pytest.fixture
+def installed(at: Clustered) -> Installed:
+    """Give what Helm installed."""
+    return at.installed
 
 
 def living(installed: Installed, part: str) -> list[dict[str, Any]]:
@@ -131,11 +135,11 @@ def test_a_plain_container_cannot_isolate_the_reader_and_says_so(installed: Inst
     assert inside(installed, "broker", INSPECT).startswith("InspectionUnavailableError the isolated reader did not start")
 
 
-def test_opa_runs_our_rules_and_answers_nobody_else(installed: Installed) -> None:
-    asked = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8181/v1/data/sulku/revision/sha256', timeout=5).read().decode())"
-    revision = json.loads(inside(installed, BROKER, asked))["result"]
-    assert len(revision) == 64
-    assert json.loads(inside(installed, "worker", asked))["result"] == revision
+def test_opa_runs_our_rules_takes_no_others_and_answers_nobody_else(installed: Installed) -> None:
+    rules, more = (json.loads(inside(installed, part, ASK)) for part in (BROKER, "worker"))
+    assert rules == more
+    assert len(rules["policies"]) > 5
+    assert rules["written"] == 401
     place = [[pod["status"]["podIP"], 8181] for pod in living(installed, BROKER)[:1]]
     assert json.loads(inside(installed, BROKER, TRY, json.dumps(place))) == [False]  # not even from beside it, by its address
 
@@ -149,6 +153,7 @@ def test_every_object_is_taken_by_the_api_server_in_production_too(installed: In
         "database": {"url": "postgresql+psycopg://sulku@db.example.org/sulku", "existingSecret": "db"},
         "redis": {"url": "rediss://redis.example.org:6380/0", "existingSecret": "redis-password"},
         "certificates": {part: f"tls-{part}" for part in ("broker", "worker", "gateway", "hub")},
+        "policies": {"key": "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"},
     }  # fmt: skip
     file = tmp_path / "values.json"
     for values in (installed.values, production):

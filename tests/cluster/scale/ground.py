@@ -51,7 +51,7 @@ class Ground(Separate):
     def command(self, part: str) -> tuple[list[str], str]:
         """As ``Cluster.command``."""
         if part == "kwok":
-            config, stages = self._speaks("kwok", KWOK), Path(__file__).with_name("scale_stages.yaml")
+            config, stages = self._speaks("kwok", KWOK), Path(__file__).with_name("stages.yaml")
             words = [f"--kubeconfig={config}", f"--config={stages}", f"--cidr={PODS}", f"--node-ip={ADDRESS}", "--node-lease-duration-seconds=40"]
             return [str(programs.program("kwok")), *words, "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"], ""
         if part == "canary":
@@ -156,11 +156,10 @@ def processor(pid: int) -> float:
 
 @contextmanager
 def ground(name: str = "scale") -> Iterator[Ground]:
-    """Give one that is ready, with this thread inside its network; nothing of it is left afterwards."""
+    """Give one that is ready; nothing of it is left afterwards."""
     made = Ground(name)
     try:
         made.ready()
-        made.join()
         yield made
     finally:
         made.down()

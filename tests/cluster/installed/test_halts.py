@@ -13,19 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.visits import SOCKETS, Ends, Site, Visit, site, together
+from tests.cluster.installed.visits import SOCKETS, Ends, Site, Visit, together
 from tests.stories.person import RefusedByApi
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900, func_only=True), SOCKETS]
 
 CUT, DEAD, GONE = 10.0, 30.0, 60.0  # seconds, on a machine that others use too: nobody inside; nothing runs; nothing is left
 WHY = "Something was found that should not be there."
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site("halt", tmp_path_factory.mktemp("node")) as made:
-        yield made
 
 
 @dataclass

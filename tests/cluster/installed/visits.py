@@ -7,12 +7,11 @@ import http.client
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -23,13 +22,10 @@ from broker.adapters.kubernetes_api import Api
 from sulku import ids
 from sulku.errors import ClusterUnavailableError
 from tests.cluster.bench import soon
-from tests.cluster.install import Separate, merged
 from tests.stories.clustered import Clustered
 from tests.stories.installation import PEOPLE
 from tests.stories.person import Lab, Person, RefusedByApi, Watcher
 
-LITTLE: Final = {"requests": {"cpu": "5m"}}
-SMALL: Final = {"resources": dict.fromkeys(("broker", "worker", "gateway", "hub", "opa", "issuer", "postgres", "redis", "canary", "steps"), LITTLE)}
 VERDICT: Final = {"verdict": "approve", "reason": ""}
 
 
@@ -161,22 +157,6 @@ class Site:
         return dict(self.who("maria").wait(f"/tunnels/{tunnel}", "state", "closed", seconds=seconds))
 
 
-@contextmanager
-def site(name: str, folder: Path) -> Iterator[Site]:
-    """Give an installation on a cluster of its own, with three datasets; the cluster goes with it unless it was up before."""
-    cluster = Separate(name)
-    stays = cluster.pid("kube-apiserver")
-    cluster.up()
-    at = Clustered(cluster, folder)
-    at.installed.values = merged(at.installed.values, SMALL)
-    at.installed.load()  # built before the network is entered, from which no registry is reached
-    cluster.join()
-    with at:
-        yield Site(at, at.catalogue())
-    if not stays:
-        cluster.down()
-
-
 # --- what ends when ---------------------------------------------------------------------------------------------------
 
 
@@ -235,8 +215,11 @@ class Visit:
         assert soon(lambda: "route" in self.moments, 30), "nobody lets them through, before anything ends"
 
     def works(self, seconds: float = 15) -> bool:
-        """Return whether the person is let through to their kernel, sooner or later, over the socket that they had."""
-        return soon(lambda: self.lab.request("GET", "/api/kernels").status_code == 200, seconds) and self.watcher.closed_at is None
+        """Return whether the person is let through to their kernel, sooner or later, over the socket that they had; if not, say what was closed."""
+        if self.watcher.closed_at is not None:
+            print(f"{self.tunnel}: the socket was closed at {self.watcher.closed_at:%H:%M:%S} with {self.watcher.code}", flush=True)
+            return False
+        return soon(lambda: self.lab.request("GET", "/api/kernels").status_code == 200, seconds)
 
     def runs(self) -> bool:
         """Return whether the node runs anything of the pod, whatever Kubernetes believes."""
