@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     database: str = Field("", description="SQLAlchemy URL without a password; empty is SQLite in the state folder.")
     database_password_file: Path | None = Field(None, description="File with the database's password.")
     policies: Path = Field(Path("policies"), description="Folder of the policies, or a signed bundle of them, as OPA loads it.")
-    policies_key: Path | None = Field(None, description="Public key (PEM) that vouches for that bundle; `sulku-broker policies` makes both.")
+    policies_key_file: Path | None = Field(None, description="Public key (PEM) that vouches for that bundle; `sulku-broker policies` makes both.")
     policy_engine: Literal["regorus", "opa"] = Field("regorus", description="`regorus`, in process, or `opa`, a server.")
     opa_url: str = Field("http://127.0.0.1:8181", description="Where the OPA server listens.")
     opa_seconds: float = Field(0.25, gt=0, le=5, description="How long an answer of that server may take; none in time is a no.")

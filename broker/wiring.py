@@ -187,7 +187,7 @@ def rules_of(settings: Settings) -> Bundle:
         ConfigurationError: They cannot be read, or are not signed as they must be.
     """
     profile = "strict" if settings.mode is Mode.PRODUCTION else None
-    return policy_signed.load(settings.policies, settings.policies_key, profile=profile)
+    return policy_signed.load(settings.policies, settings.policies_key_file, profile=profile)
 
 
 def publish(wired: Wired) -> None:

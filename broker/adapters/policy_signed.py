@@ -110,7 +110,7 @@ def load(where: Path, key: Path | None, *, profile: str | None = None) -> Bundle
     if not where.is_file():
         return policy.read(where, profile=profile)
     if key is None:
-        raise ConfigurationError(f"{where} is a signed bundle: name in policies_key the public key that vouches for it")
+        raise ConfigurationError(f"{where} is a signed bundle: name in policies_key_file the public key that vouches for it")
     rules = unpack(where.read_bytes(), key)
     active = rules.tables["thresholds"]["active"]
     if profile not in {None, active}:

@@ -301,9 +301,13 @@ def finish(ports: Ports, tunnel: str, cause: Cause, by: Actor = CLOCK, reason: s
 def ended(ports: Ports, tunnel: str, found: EndRecord | None) -> None:
     """Record what was destroyed, and that every mount is gone; ends the tunnel first if a clock of its own did.
 
-    ``None`` is a workspace that never ran, or of which nothing is left to tell.
+    ``None`` is a workspace that never ran, or of which nothing is left to tell. A tunnel of which there is no record is told
+    of once, in the ledger.
     """
     known: Tunnel = ports.store.peek([tunnel])[tunnel]
+    if found is not None and known.version == 0:
+        _stray(ports, found)
+        return
     if known.state in LIVE:
         finish(ports, tunnel, Cause.DEADLINE if found is not None and found.cause == "deadline" else Cause.LOST)
         known = ports.store.peek([tunnel])[tunnel]
@@ -319,6 +323,12 @@ def ended(ports: Ports, tunnel: str, found: EndRecord | None) -> None:
 
     authority = mandate(tunnel, known.opened_by, WORKER, "tunnel.ended")
     end(ports, authority, decide, also=[mount.id for mount in attached])
+
+
+def _stray(ports: Ports, found: EndRecord) -> None:
+    told = tunnels.StrayEnded(found.tunnel, found.at, found.processes_left, found.mounts_left, found.cause, found.detail)
+    intent = Intent(WORKER, "ledger.alarm", ids.LEDGER, command("alarm", tunnel=found.tunnel), key=f"stray {found.tunnel}")
+    act(ports, intent, lambda *_: [Happened(ids.LEDGER, told)])
 
 
 def _closing_record(found: EndRecord | None, at: datetime) -> tunnels.Ended:

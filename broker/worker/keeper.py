@@ -16,6 +16,7 @@ from broker.flows import tunnels
 from broker.worker.handlers import Neighbours, each, end_workspace
 from sulku import guards
 from sulku.errors import SandboxError, SulkuError, TunnelEndedError, WorkspaceUnavailableError
+from sulku.plan import EndRecord
 from sulku.ports import Ports
 from sulku.tunnels import Cause, State, Tunnel
 
@@ -100,13 +101,15 @@ class Keeper:
     def _take_in(self, live: Iterable[Tunnel]) -> None:
         """Record what ended by itself, with one look at the whole cluster."""
         seen = self._cluster.overview()
-        for record in self._cluster.ended() if seen.stopped else seen.records:  # the first ends what has stopped
-            tunnels.ended(self._ports, record.tunnel, record)
-            self._forget(record.tunnel)
-            self._cluster.acknowledge(record.tunnel)
+        each(self._cluster.ended() if seen.stopped else seen.records, self._record)  # the first ends what has stopped
         for one in live:
             if one.state is not State.REQUESTED and one.id not in seen.tunnels and self._ports.store.peek([one.id])[one.id].state is one.state:
                 tunnels.ended(self._ports, one.id, None)
+
+    def _record(self, record: EndRecord) -> None:
+        tunnels.ended(self._ports, record.tunnel, record)
+        self._forget(record.tunnel)
+        self._cluster.acknowledge(record.tunnel)
 
     def _repair(self) -> None:
         """End what has a namespace and no record that it lives."""

@@ -211,6 +211,19 @@ class Ended(Event):
     detail: str
 
 
+@event("ledger.stray-ended", private=("detail",), stateless=True)
+@dataclass(frozen=True, slots=True)
+class StrayEnded(Event):
+    """A workspace was found of whose tunnel there is no record, and ended: the backup is older than it, or somebody else made it."""
+
+    tunnel: str
+    at: datetime
+    processes_left: int
+    mounts_left: int
+    clock: str
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
     """Ask for a tunnel of ``minutes``."""

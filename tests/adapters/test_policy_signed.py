@@ -80,7 +80,7 @@ def test_what_was_packed_is_read_back(key: Path) -> None:
 
 
 def test_every_broker_reads_the_same_from_the_file_and_from_the_folder(key: Path, tmp_path: Path) -> None:
-    file = Settings(policies=written(tmp_path, pack(cases.bundle(), key)), policies_key=public(key))
+    file = Settings(policies=written(tmp_path, pack(cases.bundle(), key)), policies_key_file=public(key))
     assert rules_of(file) == rules_of(Settings(policies=cases.ROOT)) == cases.bundle()
 
 
@@ -154,7 +154,7 @@ def test_opa_does_not_start_with_a_bundle_that_is_not_as_it_was_signed(what: str
 @pytest.mark.parametrize("what", WRONG)
 def test_a_broker_does_not_start_with_it_either(what: str, key: Path, tmp_path: Path) -> None:
     with pytest.raises(PolicyUnsignedError):
-        rules_of(Settings(policies=written(tmp_path, spoilt(what, key)), policies_key=public(key)))
+        rules_of(Settings(policies=written(tmp_path, spoilt(what, key)), policies_key_file=public(key)))
 
 
 def test_another_key_is_another_signer(key: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_what_is_no_bundle_is_refused_before_anything_of_it_is_believed(archive:
 
 
 def test_a_bundle_without_a_key_beside_it_is_refused(key: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="policies_key"):
+    with pytest.raises(ConfigurationError, match="policies_key_file"):
         load(written(tmp_path, pack(cases.bundle(), key)), None)
 
 
@@ -293,7 +293,7 @@ def test_a_broker_that_holds_other_rules_than_the_server_gets_no_answer(server: 
 
 @pytest.mark.parametrize("signs", [True, False])
 def test_rules_are_published_from_a_folder_for_a_demonstration_and_never_where_they_are_signed(signs: bool, key: Path, tmp_path: Path) -> None:
-    where = {"policies": written(tmp_path, pack(cases.bundle(), key)), "policies_key": public(key)} if signs else {"policies": cases.ROOT}
+    where = {"policies": written(tmp_path, pack(cases.bundle(), key)), "policies_key_file": public(key)} if signs else {"policies": cases.ROOT}
     with opa.serving() as url, tempfile.TemporaryDirectory() as short:  # sockets of a state folder need a short path
         manage.init(Path(short))
         wired = wire(Settings(state=Path(short), policy_engine="opa", opa_url=url, opa_seconds=5, **where))

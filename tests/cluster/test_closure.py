@@ -14,6 +14,8 @@ from sulku.manifests import namespace_of
 from sulku.plan import EndRecord
 from tests.cluster.bench import Bench, soon
 
+pytestmark = pytest.mark.draw(1)  # each test with one of the two kinds of isolation
+
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:

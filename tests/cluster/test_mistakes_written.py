@@ -172,10 +172,17 @@ WEAK = (
 )  # fmt: skip
 
 
+MEANT = {  # lines that look like it, and are not
+    'raise ConfigurationError(f"{kubeconfig} says insecure-skip-tls-verify: whoever answers would be believed")',
+    "context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is ourselves",  # a probe, which says nothing and believes nothing
+}
+
+
 def test_no_line_of_ours_leaves_a_certificate_or_an_origin_unchecked_or_lets_everybody_in() -> None:
     files = [one for folder in ("src", "broker", "hub", "helm") for one in (ROOT / folder).rglob("*") if one.suffix in {".py", ".yaml", ".tpl", ".sh", ".json"}]
     assert len(files) > 100
-    assert [str(one) for one in files if UNCHECKED.search(one.read_text(encoding="utf-8"))] == []
+    found = [line.strip() for one in files for line in one.read_text(encoding="utf-8").splitlines() if UNCHECKED.search(line)]
+    assert sorted(found) == sorted(MEANT)
     assert [line for line in WEAK if not UNCHECKED.search(line)] == []
 
 

@@ -15,6 +15,8 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import client
 from tests.cluster.mortal import Mortals
 
+pytestmark = pytest.mark.draw(3, "overview")
+
 
 @pytest.fixture
 def ours(mortals: Mortals) -> Iterator[Mortals]:

@@ -13,7 +13,7 @@ import pytest
 
 from broker.worker.handlers import Watch
 from broker.worker.keeper import AT_ONCE, BLIND, GLANCE, LOOK, REPAIR, SILENT, STUCK, TIDY, Keeper
-from sulku import guards
+from sulku import guards, ids
 from sulku.clearance import Query, Refusal
 from sulku.closure import POD_CONTROLS, POD_WAYS, Attempt, ClosureReport, Control, judge
 from sulku.errors import GateUnavailableError, PolicyUnavailableError, TunnelEndedError, WorkspaceUnavailableError
@@ -93,6 +93,15 @@ def report(tunnel: str, *, hole: str = "", strangers: int = 0, alive: bool = Tru
     attempts = [Attempt(way, way != hole, "refused") for way in sorted(POD_WAYS)]
     controls = [Control(name, alive, strangers) for name in sorted(POD_CONTROLS)]
     return judge(tunnel, attempts, controls, 5, ways=POD_WAYS, needed=POD_CONTROLS)
+
+
+class Dead:
+    """A policy that does not answer."""
+
+    def ask(self, query: Query) -> Any:
+        error = PolicyUnavailableError("nobody answers")
+        error.refusal = Refusal(query.by, query.action, query.target, (error.code,))
+        raise error
 
 
 @pytest.fixture
@@ -247,6 +256,43 @@ def test_the_repair_is_told_every_live_tunnel_and_no_other(kept: Kept) -> None:
     assert set(kept.yard.living[-1]) == {lives, asked}
 
 
+# --- what nobody recorded ---------------------------------------------------------------------------------------------------
+
+
+def strays(made: Broker) -> list[str]:
+    return [entry["body"]["tunnel"] for entry in made.ledger(type="ledger.stray-ended")]
+
+
+def test_the_end_of_a_tunnel_that_is_in_no_record_is_in_the_ledger_once(kept: Kept) -> None:
+    known, stray = kept.made.tunnel(), ids.new("tun")
+    kept.pass_by(0)
+    for one in (known, stray):
+        kept.made.world.end(one, "stopped")
+    kept.pass_by(GLANCE)
+    assert strays(kept.made) == [stray]
+    kept.yard.acknowledged.clear()  # whoever wrote it down was killed before they said so
+    kept.pass_by(GLANCE)
+    assert strays(kept.made) == [stray]
+    assert kept.yard.acknowledged == {known, stray}
+    assert kept.state(known)[0] == "closed"
+
+
+def test_a_stray_that_cannot_be_recorded_yet_is_kept_and_keeps_nobody_else(kept: Kept) -> None:
+    stray, known = ids.new("tun"), kept.made.tunnel()
+    kept.pass_by(0)
+    for one in (stray, known):
+        kept.made.world.end(one, "stopped")
+    alive = kept.made.ports
+    kept.keeper._ports = replace(alive, policy=Dead())
+    with pytest.raises(PolicyUnavailableError):
+        kept.pass_by(GLANCE)
+    assert kept.yard.acknowledged == {known}
+    assert kept.state(known)[0] == "closed"
+    kept.keeper._ports = alive
+    kept.pass_by(GLANCE)
+    assert strays(kept.made) == [stray]
+
+
 # --- guards ---------------------------------------------------------------------------------------------------------------
 
 
@@ -279,12 +325,6 @@ def test_a_guard_that_was_changed_and_changed_back_between_two_looks_is_noticed(
 
 
 def test_an_alarm_that_could_not_be_recorded_is_raised_at_the_next_look(kept: Kept, look: list[guards.Look]) -> None:
-    class Dead:
-        def ask(self, query: Query) -> Any:
-            error = PolicyUnavailableError("nobody answers")
-            error.refusal = Refusal(query.by, query.action, query.target, (error.code,))
-            raise error
-
     alive = kept.made.ports
     look[:] = [guards.Look((guards.Departure("ClusterRole", "worker", "missing"),))]
     kept.keeper._ports = replace(alive, policy=Dead())

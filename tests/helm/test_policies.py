@@ -49,7 +49,7 @@ def test_opa_is_started_as_the_tests_of_signed_bundles_start_it(given: dict[str,
 
 
 def test_without_values_the_image_vouches_for_itself() -> None:
-    assert (told()["SULKU_POLICIES"], told()["SULKU_POLICIES_KEY"]) == ("/opt/sulku/bundles/demo.tar.gz", "/opt/sulku/bundles/key.pem")
+    assert (told()["SULKU_POLICIES"], told()["SULKU_POLICIES_KEY_FILE"]) == ("/opt/sulku/bundles/demo.tar.gz", "/opt/sulku/bundles/key.pem")
 
 
 def test_a_bundle_of_the_site_reaches_everybody_who_reads_policies_and_nobody_else() -> None:
@@ -58,7 +58,7 @@ def test_a_bundle_of_the_site_reaches_everybody_who_reads_policies_and_nobody_el
     settings = of("ConfigMap", found)["settings"]["data"]
     assert of("ConfigMap", found)["policies-key"]["data"] == {"key.pem": KEY}
     readers = {part: {one["mountPath"] for each in containers(pod) for one in each.get("volumeMounts", [])} for part, pod in pods(found).items()}
-    for name, file in (("SULKU_POLICIES", "bundle.tar.gz"), ("SULKU_POLICIES_KEY", "key.pem")):
+    for name, file in (("SULKU_POLICIES", "bundle.tar.gz"), ("SULKU_POLICIES_KEY_FILE", "key.pem")):
         folder, _, last = settings[name].rpartition("/")
         assert last == file
         assert {part for part, mounted in readers.items() if folder in mounted} == set(READERS)
@@ -103,7 +103,7 @@ def laid(folder: Path, archive: bytes, key: Path) -> subprocess.CompletedProcess
     """Run the step `rules` as the chart does, and return what it said."""
     (folder / "bundle.tar.gz").write_bytes(archive)
     (folder / "rules").mkdir()
-    given = {"SULKU_POLICIES": str(folder / "bundle.tar.gz"), "SULKU_POLICIES_KEY": str(key), "SULKU_STATE": str(folder / "state")}
+    given = {"SULKU_POLICIES": str(folder / "bundle.tar.gz"), "SULKU_POLICIES_KEY_FILE": str(key), "SULKU_STATE": str(folder / "state")}
     path = {"PYTHONPATH": f"{STEPS.parents[3]}:{STEPS.parents[3] / 'src'}"}
     command = [sys.executable, str(STEPS), "rules", str(folder / "rules")]
     return subprocess.run(command, env=os.environ | given | path, capture_output=True, text=True, timeout=120, check=False)

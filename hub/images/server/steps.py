@@ -56,9 +56,9 @@ def rules(folder: str) -> None:
     """Lay the signed policies, and the key that vouches for them, before an OPA beside us, which then believes nothing but that key."""
     found = settings.load()
     wiring.rules_of(found)  # says what is wrong with them more clearly
-    assert found.policies_key is not None, "policies in a cluster are signed"
+    assert found.policies_key_file is not None, "policies in a cluster are signed"
     shutil.copyfile(found.policies, Path(folder, "bundle.tar.gz"))
-    shutil.copyfile(found.policies_key, Path(folder, "key.pem"))
+    shutil.copyfile(found.policies_key_file, Path(folder, "key.pem"))
 
 
 def reach() -> None:

@@ -17,7 +17,7 @@ from tests.cluster.install import CHART, PARTS, VALUES, Installed
 from tests.helm.test_parts import EDGES
 from tests.stories.clustered import Clustered
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900, func_only=True)]
 
 PORTS: Final = {
     "broker": (8080, 8443), "gateway": (8081, 8444), "hub": (8445,), "issuer": (8082,), "postgres": (5432,), "redis": (6379,), "canary": (7000, 7001),
@@ -165,6 +165,7 @@ def test_every_object_is_taken_by_the_api_server_in_production_too(installed: In
         assert said.count("(server dry run)") >= 40
 
 
+@pytest.mark.draw(1, "replaced")
 def test_an_upgrade_keeps_secrets_and_certificates_and_nobody_meets_a_closed_door(installed: Installed) -> None:
     def secrets() -> dict[str, object]:
         return {one["metadata"]["name"]: one["data"] for one in installed.cluster.get("secrets", "-n", installed.namespace)["items"] if "helm" not in one["type"]}

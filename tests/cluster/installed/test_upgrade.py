@@ -154,6 +154,7 @@ def logged(here: Site, what: str, part: str = "prepare") -> Callable[[], bool]:
     return lambda: what in here.at.installed.logs(part)
 
 
+@pytest.mark.draw(1, "replaced")
 def test_a_kernel_goes_on_while_every_part_of_ours_is_replaced_and_a_deadline_passes_on_time(here: Site) -> None:
     """Every image has another name: broker, worker, gateways, hub, canary, sign-in, OPA, and Redis too. PostgreSQL is killed for good measure."""
     deadline: dict[str, Any] = {}
@@ -180,6 +181,7 @@ def test_a_kernel_goes_on_while_every_part_of_ours_is_replaced_and_a_deadline_pa
     assert here.closed(visit.tunnel)["cause"] == "deadline"
 
 
+@pytest.mark.draw(1, "replaced")
 def test_a_kernel_goes_on_while_the_database_is_migrated_and_what_is_too_old_for_it_says_so(here: Site, version: Versions) -> None:
     before, old = version.schema(), version.image
     with counting(here, "schema migrated"):
@@ -198,6 +200,7 @@ def test_a_kernel_goes_on_while_the_database_is_migrated_and_what_is_too_old_for
     assert old not in running
 
 
+@pytest.mark.draw(1, "replaced")
 def test_a_migration_that_fails_leaves_the_old_version_at_work_and_says_why(here: Site, version: Versions) -> None:
     before, serving = version.schema(), names(here, "broker", "worker")
     with counting(here, "migration failed"):

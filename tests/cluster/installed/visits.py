@@ -19,6 +19,7 @@ import httpx2
 import pytest
 
 from broker.adapters.kubernetes_api import Api
+from broker.gateway.websocket import TRY_AGAIN
 from sulku import ids
 from sulku.errors import ClusterUnavailableError
 from tests.cluster.bench import soon
@@ -123,9 +124,7 @@ class Site:
     def visit(self, name: str, permit: str, minutes: int = 60) -> Visit:
         """Have somebody open a tunnel and sit in it, with a loop in the kernel."""
         lab = self.open(name, permit, minutes)
-        watcher = Sitting(lab)
-        assert watcher.opened.wait(90), f"nothing is heard of {name}'s kernel"
-        return Visit(self.at, lab, watcher)
+        return Visit(self.at, lab, seated(lab))
 
     def record(self, tunnel: str) -> dict[str, Any]:
         """Return a tunnel's record, as a steward reads it."""
@@ -195,6 +194,13 @@ class Sitting(Watcher):
                 await asyncio.sleep(1)
 
 
+def seated(lab: Lab) -> Sitting:
+    """Return somebody who hears of their kernel."""
+    watcher = Sitting(lab)
+    assert watcher.opened.wait(90), f"nothing is heard of the kernel in {lab.tunnel}"
+    return watcher
+
+
 class Visit:
     """Somebody who sits in a tunnel, and what is seen of its end from outside."""
 
@@ -215,7 +221,12 @@ class Visit:
         assert soon(lambda: "route" in self.moments, 30), "nobody lets them through, before anything ends"
 
     def works(self, seconds: float = 15) -> bool:
-        """Return whether the person is let through to their kernel, sooner or later, over the socket that they had; if not, say what was closed."""
+        """Return whether the person is let through to their kernel, sooner or later, over the socket that they had.
+
+        One that was closed because the broker had no time (TRY_AGAIN) is opened anew, as JupyterLab does; any other end is one.
+        """
+        if self.watcher.closed_at is not None and self.watcher.code == TRY_AGAIN:
+            self.watcher = seated(self.lab)
         if self.watcher.closed_at is not None:
             print(f"{self.tunnel}: the socket was closed at {self.watcher.closed_at:%H:%M:%S} with {self.watcher.code}", flush=True)
             return False
