@@ -30,11 +30,11 @@ screenshots: setup ## the main job in a browser alone, which takes the tutorials
 cluster-up: setup ## raise a real Kubernetes in a network namespace (the first time builds it: about 25 minutes)
 	@bash tools/cluster up
 
-test-cluster: setup ## the chart, and tunnels on that Kubernetes (not part of `make test` yet: see CHANGELOG)
+test-cluster: setup ## the part of `make test` on Kubernetes alone
 	@bash tools/test-cluster
 
-test-full: cluster-up ## the same with every row of the tables of faults, instead of some (hours)
-	@SULKU_EVERY=1 $(RUN) -m pytest -q -s --durations 5 tests/cluster/test_cut.py tests/cluster/installed/test_faults.py
+test-full: setup ## the same with every row of every table, instead of some (hours)
+	@SULKU_EVERY=1 bash tools/test-cluster
 
 cluster-down: setup ## stop it and leave nothing behind
 	@bash tools/cluster down

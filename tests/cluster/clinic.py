@@ -25,7 +25,7 @@ from broker.adapters.kubernetes_api import Api
 from sulku.manifests import DOMAIN, TUNNEL, Manifest, Place
 from sulku.rehearsal import DOCTOR
 from tests.cluster import images, programs
-from tests.cluster.bench import GATEWAY, now, soon
+from tests.cluster.bench import GATEWAY, now, soon, stocked
 from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import CHART, client, values
 
@@ -82,6 +82,7 @@ class Clinic:
         """Install what an operator would; clinics of one tongue wait for each other, whoever runs them."""
         self.lock = (programs.CACHE.parent / f"cluster.{self.tongue.domain}").open("w")
         fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.folder = stocked(self.folder / self.home)
         chart = [one for one in self._rendered() if self.guards or "admissionregistration" not in one["apiVersion"]]
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.home}}
         self.made = [space, *chart, *json.loads(self.tongue.there(json.dumps(self.sabotage)))]

@@ -203,9 +203,10 @@ class Cluster:
         return "default/kubernetes" in rules.stdout
 
     def _until(self, part: str, ready: Callable[[], bool], seconds: float = 90) -> None:
-        until = time.monotonic() + seconds
+        until, gone = time.monotonic() + seconds, 0
         while not ready():
-            if not self.pid(part) or time.monotonic() > until:
+            gone = 0 if self.pid(part) else gone + 1  # one that just begins has no name for a moment
+            if gone > 5 or time.monotonic() > until:
                 said = (self.state / "log" / f"{part}.log").read_text(errors="replace")[-2000:]
                 raise ClusterError(f"{part} is not ready: {said}")
             time.sleep(0.1)

@@ -29,7 +29,7 @@ from sulku.errors import TunnelEndedError
 from sulku.manifests import DOMAIN, TUNNEL, Manifest, Place, namespace_of
 from sulku.plan import WorkspacePlan
 from tests.cluster import images, programs
-from tests.cluster.bench import _SECURE, GATEWAY, Bench, now, soon, sources
+from tests.cluster.bench import _SECURE, GATEWAY, Bench, now, soon, sources, stocked
 from tests.cluster.bench import token as workspace_token
 from tests.cluster.cluster import Cluster
 
@@ -164,6 +164,7 @@ class Guarded(Bench):
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         """Install the guards, and wait until the API server knows them."""
+        folder = stocked(folder / HOME)
         decided = values(folder)
         decided["tunnels"]["volumes"] |= {"csi": ["guards.example"], "nfs": ["guards.example"]}
         self.installed = rendered(decided)
@@ -176,7 +177,7 @@ class Guarded(Bench):
         objects = [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}},
             {"apiVersion": "v1", "kind": "Namespace", **label},
-            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain", "namespace": HOME}, "spec": {"containers": [sleeping]}},
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain", "namespace": HOME}, "spec": {"containers": [sleeping], "terminationGracePeriodSeconds": 1}},
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "other", "namespace": self.bare}},
             {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "guards-plain"}, "handler": "runc"},
             {

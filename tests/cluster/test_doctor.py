@@ -173,6 +173,7 @@ def test_what_is_not_broken_is_not_blamed(spoiled: Findings, name: str) -> None:
     assert spoiled[name].verdict is Verdict.OK, spoiled[name].found
 
 
+@pytest.mark.draw(3, "doctor")
 @pytest.mark.alone
 def test_without_a_policy_controller_every_way_is_open_and_no_tunnel_would_be_safe(cluster: Cluster, prepared: Path, metadata: None) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-other", guards=False) as clinic:
@@ -198,6 +199,7 @@ def _controller_answers() -> bool:
     return True
 
 
+@pytest.mark.draw(3, "doctor")
 def test_where_the_control_gets_nowhere_nothing_is_called_closed(cluster: Cluster, prepared: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-silent", guards=False) as clinic:
         doctor = clinic.doctor()
@@ -216,6 +218,7 @@ def test_where_the_control_gets_nowhere_nothing_is_called_closed(cluster: Cluste
         assert clinic.left() == ""
 
 
+@pytest.mark.draw(3, "doctor")
 def test_a_tunnel_that_needs_user_namespaces_is_not_safe_where_there_are_none(cluster: Cluster, prepared: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-users", guards=False) as clinic:
         found = by_name(clinic.doctor(user_namespace=True).examine())
@@ -226,6 +229,7 @@ def test_a_tunnel_that_needs_user_namespaces_is_not_safe_where_there_are_none(cl
         assert clinic.left() == ""
 
 
+@pytest.mark.draw(3, "doctor")
 def test_what_a_killed_doctor_left_is_removed_by_a_later_one_and_a_running_ones_is_not(cluster: Cluster, prepared: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-killed", guards=False) as clinic:
         before = clinic.doctor()
@@ -288,6 +292,7 @@ class Command:
         return self.process.wait(), printed
 
 
+@pytest.mark.draw(3, "doctor")
 @pytest.mark.alone
 def test_the_command_finds_a_sound_cluster_fit_and_is_never_silent(cluster: Cluster, prepared: Path, metadata: None, tmp_path: Path) -> None:
     words = ("--json", "--dataset", "name=flchain", "--dataset", "version=1")
@@ -302,6 +307,7 @@ def test_the_command_finds_a_sound_cluster_fit_and_is_never_silent(cluster: Clus
         assert clinic.left() == ""
 
 
+@pytest.mark.draw(3, "doctor")
 def test_the_command_shows_a_table_and_fails_where_there_are_no_guards(cluster: Cluster, prepared: Path, tmp_path: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-table", guards=False) as clinic:
         if Clinic(cluster, prepared, Tongue(), "", guards=False).guarded():
@@ -315,6 +321,7 @@ def test_the_command_shows_a_table_and_fails_where_there_are_no_guards(cluster: 
         assert "unknown *" in printed  # no dataset was named, which does not block
 
 
+@pytest.mark.draw(3, "doctor")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_removes_what_it_made(cluster: Cluster, prepared: Path, tmp_path: Path, how: signal.Signals) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-cut", guards=False) as clinic, Command(state(tmp_path / "state", clinic)) as command:
