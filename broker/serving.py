@@ -121,7 +121,8 @@ def serve_worker(settings: Settings) -> None:
         rounds, beat = keeper(wired, wired.cluster, world), pulse.of("sweep")
         watch = Watch(wired.ports, world, lambda: None, lambda: None, rounds.tick)
         Worker(wired.store.outbox, {}, wired.ports.clock, watch.tick, effects=False, beat=lambda: None if rounds.stuck else beat()).start()
-    app.worker_main(["worker", "--pool=threads", "--concurrency=4", "--loglevel=WARNING", "--without-gossip", "--without-mingle"])
+    side_by_side = f"--concurrency={settings.concurrency}"
+    app.worker_main(["worker", "--pool=threads", side_by_side, "--loglevel=WARNING", "--without-gossip", "--without-mingle"])
 
 
 def serve_issuer(settings: Settings) -> None:

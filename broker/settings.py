@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     effects: Literal["embedded", "celery"] = Field("embedded", description="Who does the effects: this process, or Celery.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Celery's Redis, without a password.")
     redis_password_file: Path | None = Field(None, description="File with the password of Redis.")
+    concurrency: int = Field(4, ge=1, le=32, description="Effects that a Celery worker does side by side: openings and endings of tunnels, deliveries.")
     pulse: Path | None = Field(None, description="Folder in which a worker's clocks stamp that they run, for whoever restarts it when one is stuck.")
     workspace: Path = Field(Path("~/.cache/sulku/workspace"), description="Environment that workspaces run (JupyterLab, pandas and so on).")
     image: Path = Field(Path("hub/images/python"), description="Folder of the programs that run inside a workspace.")

@@ -408,6 +408,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a part without bounds": ({"resources": {"hub": {"limits": None}}}, "has a limit of memory"),
     "two sources of datasets": ({"tunnels": {"datasets": {"nfs": {"server": "files.example"}}}}, "one source of a volume"),
     "a dataset from nowhere": ({"tunnels": {"datasets": {"hostPath": None}}}, "got null, want object"),
+    "a worker that opens nothing": ({"worker": {"concurrency": 0}}, "from 1 to 32"),
     "a probe that hardly ever looks": ({"tunnels": {"patrolSeconds": 86400}}, "from 5 to 600"),
     "production by plain HTTP": ({"mode": "production"}, "in production url is https"),
     "production with a sign-in for everybody": ({"mode": "production"}, "issuer.development is for trials"),

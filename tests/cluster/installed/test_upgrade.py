@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.cluster.bench import soon
 from tests.cluster.install import CHART, merged
 from tests.cluster.installed import versions
 from tests.cluster.installed.counter import Counter
-from tests.cluster.installed.visits import SOCKETS, Site
+from tests.cluster.installed.visits import SOCKETS, Site, Visit, seated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800, func_only=True), SOCKETS]
 
@@ -157,22 +157,18 @@ def logged(here: Site, what: str, part: str = "prepare") -> Callable[[], bool]:
 @pytest.mark.draw(1, "replaced")
 def test_a_kernel_goes_on_while_every_part_of_ours_is_replaced_and_a_deadline_passes_on_time(here: Site) -> None:
     """Every image has another name: broker, worker, gateways, hub, canary, sign-in, OPA, and Redis too. PostgreSQL is killed for good measure."""
-    deadline: dict[str, Any] = {}
-
-    def deadlined() -> None:
-        deadline["visit"] = visit = here.visit("eva", here.permit("gbsg2", "eva", applicant="eva"), minutes=4)
-        deadline["due"] = datetime.fromisoformat(here.record(visit.tunnel)["deadline"])
-        visit.watch()
-
     with counting(here, "every part replaced"):
-        deadlined()
+        lab = here.open("eva", here.permit("gbsg2", "eva", applicant="eva"), minutes=6)
         pods = names(here)
         images = here.at.installed.values["images"]
         new = {name: versions.again(here.at.cluster, images[name], "again") for name in ("server", "opa", "redis", "postgres")}
         upgraded(here, {"images": new})
         stayed = names(here) & pods - {"postgres-0"}
         assert stayed <= {one for one in pods if one.startswith(("prepare", "canary"))}, f"not replaced: {stayed}"
-    visit, due = deadline["visit"], deadline["due"]
+    due = datetime.fromisoformat(here.record(lab.tunnel)["deadline"])
+    assert datetime.now(UTC) < due - timedelta(seconds=5), "it took longer than her tunnel lives"
+    visit = Visit(here.at, lab, seated(lab))  # her socket of before was closed by a gateway that is gone
+    visit.watch()
     time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
     ends = visit.ends(due, seconds=60)
     print(f"a deadline of before the upgrade: {ends}", flush=True)

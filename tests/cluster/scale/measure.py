@@ -15,7 +15,7 @@ from broker.worker.keeper import AT_ONCE
 from tests.cluster.scale.ground import Ground, processor, resident
 from tests.cluster.scale.hands import Counted, Hands, plan
 
-THREADS: Final = 4  # as broker/serving.py has Celery open and end; more only wait longer for the volumes' binder
+THREADS: Final = 4  # as a worker opens and ends unless told otherwise
 SETTLING: Final = 900.0  # seconds that the cluster may take to be rid of what was removed
 
 
