@@ -154,12 +154,12 @@ def _bounded(plan: WorkspacePlan) -> list[Manifest]:
     """No pod without an end, none but the one, nothing else that could run or listen, and bounds where none are said."""
     nothing = ("services", "replicationcontrollers", "deployments.apps", "statefulsets.apps", "jobs.batch", "cronjobs.batch")
     counts = {f"count/{name}": "0" for name in nothing} | {"count/secrets": "1", "count/pods": "1"}
+    bounds = {"pods": "1", "limits.memory": str(plan.limits.memory + 512 * MIB)}
     memory = str(plan.limits.memory + 256 * MIB)
     most = {"max": {"memory": memory}, "default": {"memory": memory}, "defaultRequest": _SMALL, "type": "Container"}
     return [
         _quota("endless", {"pods": "0"}, ["NotTerminating"]),
-        _quota("one", {"pods": "1", "limits.memory": str(plan.limits.memory + 512 * MIB)}, ["Terminating"]),
-        _quota("nothing-else", counts, []),
+        _quota("one", bounds | counts, []),
         {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "bounds"}, "spec": {"limits": [most]}},
     ]
 
@@ -196,7 +196,8 @@ def _volume(plan: WorkspacePlan, claim: str, source: Manifest, mode: str, size: 
         "persistentVolumeReclaimPolicy": "Retain",
         "claimRef": {"namespace": space, "name": claim},
     }
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{space}-{claim}"}, "spec": spec}
+    about = {"name": f"{space}-{claim}", "finalizers": ["kubernetes.io/pv-protection"]}  # as a controller would write a moment later
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": about, "spec": spec}
 
 
 def _claim(volume: Manifest) -> Manifest:
@@ -207,7 +208,8 @@ def _claim(volume: Manifest) -> Manifest:
         "volumeName": volume["metadata"]["name"],
         "resources": {"requests": spec["capacity"]},
     }
-    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": spec["claimRef"]["name"]}, "spec": wanted}
+    about = {"name": spec["claimRef"]["name"], "finalizers": ["kubernetes.io/pvc-protection"]}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": about, "spec": wanted}
 
 
 def _pod(plan: WorkspacePlan, place: Place, seconds: int, filters: Iterable[str]) -> Manifest:
