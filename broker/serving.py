@@ -69,30 +69,36 @@ def serve(settings: Settings) -> None:
         *([Check("isolation", wired.sandbox.require_isolation)] if local else []),
         Check("gateway", wired.gate.health),
     )
+    clock = _worker(wired)
     people = create_app(
-        wired.ports, identity, settings, pages.routers(), problem_page=pages.problem_page, static=pages.STATIC, checks=checks
+        wired.ports,
+        identity,
+        settings,
+        pages.routers(),
+        problem_page=pages.problem_page,
+        static=pages.STATIC,
+        checks=checks,
+        alive=lambda: not clock.stuck,
     )
     inner = create_internal_app(wired.ports, wired.tokens, desk(wired))
     inside, listener = inner_server(inner, settings)
     threading.Thread(target=inside.run, kwargs={"sockets": [listener]}, name="inner", daemon=True).start()
-    clock = _start_worker(wired)
+    clock.start()
     try:
         _run(pages.with_previews(people), settings.host, settings.port)
     finally:
         clock.stop()
 
 
-def _start_worker(wired: Wired) -> Worker:
-    """Start the broker's clock and, unless Celery does them, the effects."""
+def _worker(wired: Wired) -> Worker:
+    """Return the broker's clock, which does the effects too unless Celery does them."""
     world = neighbours(wired)
     after = timedelta(days=wired.settings.remind_days)
     watch = Watch(wired.ports, world, wired.archive.checkpoint, lambda: remind(wired.ports, wired.store.notices, after))
     embedded = wired.settings.effects == "embedded"
     if wired.cluster is not None:
         watch.keep = keeper(wired, wired.cluster, world).tick
-    worker = Worker(wired.store.outbox, handlers(wired.ports, world) if embedded else {}, wired.ports.clock, watch.tick, effects=embedded)
-    worker.start()
-    return worker
+    return Worker(wired.store.outbox, handlers(wired.ports, world) if embedded else {}, wired.ports.clock, watch.tick, effects=embedded)
 
 
 def keeper(wired: Wired, cluster: Cluster, world: Neighbours) -> Keeper:

@@ -55,6 +55,7 @@ def create_app(
     problem_page: problems.Page | None = None,
     static: Path | None = None,
     checks: Sequence[Check] = (),
+    alive: Callable[[], bool] = lambda: True,
     **state: Any,
 ) -> FastAPI:
     """Return the application of the pages and the API.
@@ -65,12 +66,13 @@ def create_app(
         problem_page: Draws errors for people.
         static: Folder of the pages' own files, served at ``/static``.
         checks: What ``/readyz`` asks.
+        alive: What ``/healthz`` asks: whether the clock of this process still goes round.
         state: Anything more that pages find at ``request.app.state``.
     """
     store = FoldingStore(ports.store)
     ports = identity.ports = replace(ports, store=store)  # what a sign-in is refused is folded too
     app = _api(lifespan=_flushing(ports, store))
-    for name, value in {"ports": ports, "settings": settings, "identity": identity, "checks": tuple(checks), **state}.items():
+    for name, value in {"ports": ports, "settings": settings, "identity": identity, "checks": tuple(checks), "alive": alive, **state}.items():
         setattr(app.state, name, value)
     problems.install(app, problem_page)
     app.include_router(signing_in.router(identity))

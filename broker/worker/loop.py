@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ from sulku.ports import Clock
 THREADS: Final = 3  # an opening takes seconds; endings must not wait for it
 IDLE: Final = 0.5  # seconds between looks at an outbox that another process may fill
 SWEEP: Final = 1.0  # seconds between sweeps: how late a deadline may be noticed
+STUCK: Final = 300.0  # seconds that no sweep takes; a process whose clock stands still must be replaced
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +31,7 @@ class Worker:
         sweep: Called every second: overdue tunnels, ended permits, the spool. What it raises is logged.
         effects: Whether effects are done here too; where Celery does them, only the sweep runs.
         beat: Called after each sweep, whether it failed or not.
+        monotonic: A clock of seconds.
     """
 
     def __init__(
@@ -40,9 +43,11 @@ class Worker:
         *,
         effects: bool = True,
         beat: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outbox = outbox
         self._beat = beat
+        self._monotonic, self._swept = monotonic, monotonic()
         self._handlers = handlers
         self._clock = clock
         self._stopping = threading.Event()
@@ -61,6 +66,11 @@ class Worker:
         self._outbox.woken.set()
         for thread in self._threads:
             thread.join(timeout)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the sweep has not gone round for longer than it ever takes."""
+        return self._monotonic() - self._swept > STUCK
 
     def run_once(self) -> int:
         """Do one effect that is due, in this thread; return how many there were, 0 or 1.
@@ -98,4 +108,5 @@ class Worker:
                 sweep()
             except Exception:
                 log.exception("worker.sweep-failed")
+            self._swept = self._monotonic()
             self._beat()

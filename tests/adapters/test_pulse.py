@@ -12,10 +12,13 @@ from typing import Any, cast
 
 import pytest
 from celery import Celery
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from broker.adapters.clock import SystemClock, monotonic
 from broker.adapters.pulse import Pulse, main, stopped
 from broker.store.outbox import Outbox
+from broker.web.api import health
 from broker.worker import celery_app, loop
 from broker.worker.celery_app import Relay
 from broker.worker.loop import Worker
@@ -139,3 +142,44 @@ def test_the_program_says_which_have_stopped(tmp_path: Path, capsys: pytest.Capt
     assert (done.returncode, done.stderr) == (1, "not gone round for 300 s: relay\n")
     assert main(str(tmp_path), "0", "sweep") == 1
     assert capsys.readouterr().err == "not gone round for 0 s: sweep\n"
+
+
+# --- the broker's own clock, which its pages tell of --------------------------------------------------------------------------------
+
+
+def told(worker: Worker) -> int:
+    """Return what ``/healthz`` of a broker with this clock answers."""
+    app = FastAPI()
+    app.include_router(health.router)
+    app.state.alive = lambda: not worker.stuck
+    return int(TestClient(app).get("/healthz").status_code)
+
+
+def test_a_broker_whose_clock_stands_still_does_not_call_itself_alive_and_one_whose_sweeps_fail_does() -> None:
+    go_on, seconds, rounds = threading.Event(), [0.0], threading.Semaphore(0)
+
+    def sweep() -> None:
+        rounds.release()
+        if seconds[0] > 0:
+            go_on.wait(60)
+        raise OSError("the database is away")
+
+    worker = Worker(AWAY, {}, SystemClock(), sweep, effects=False, monotonic=lambda: seconds[0])
+    assert told(worker) == 200
+    worker.start()
+    try:
+        for _ in range(3):
+            assert rounds.acquire(timeout=20)
+        assert told(worker) == 200
+        seconds[0] = loop.STUCK  # from here on a sweep hangs
+        assert told(worker) == 200
+        while rounds.acquire(timeout=0.5):
+            pass
+        seconds[0] += loop.STUCK + 1
+        assert told(worker) == 503
+        go_on.set()
+        assert rounds.acquire(timeout=20)
+        assert told(worker) == 200
+    finally:
+        go_on.set()
+        worker.stop()

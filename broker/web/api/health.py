@@ -10,10 +10,11 @@ from sulku.errors import SulkuError
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", response_model=dict[str, str])
-def healthz() -> Response:
-    """Say that the process lives. Public."""
-    return JSONResponse({"status": "ok"})
+@router.get("/healthz", response_model=dict[str, str], responses={503: {"model": dict[str, str], "description": "Its clock stands still."}})
+def healthz(request: Request) -> Response:
+    """Say whether the process lives, its clock included, which ends tunnels at their deadlines. Public."""
+    alive = request.app.state.alive()
+    return JSONResponse({"status": "ok" if alive else "stuck"}, 200 if alive else 503)
 
 
 @router.get("/readyz", response_model=dict[str, str], responses={503: {"model": dict[str, str], "description": "Not ready."}})
