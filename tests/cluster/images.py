@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +87,8 @@ def _build(name: str, tag: str, target: Path, *words: str) -> Path:
     for old in KEPT.glob(f"{name}-*.tar"):
         old.unlink()
     for old in set(_buildah("images", "--format", "{{.Name}}:{{.Tag}}", "--filter", f"reference=localhost/{name}").split()) - {image}:
-        _buildah("rmi", old)  # each is a whole file system on the disk; what the new one shares with it stays
+        with suppress(AssertionError):  # each is a whole file system on the disk; but what a build holds, or one that was killed held, stays
+            _buildah("rmi", old)
     return draft.rename(target)
 
 
