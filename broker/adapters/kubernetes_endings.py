@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from broker.adapters.kubernetes_api import Api
+from broker.adapters.kubernetes_api import Api, pauses
 from sulku import ids
 from sulku.codec import plain, typed
 from sulku.errors import InvalidInputError, SandboxError, TunnelEndedError
@@ -20,6 +20,7 @@ END_SECONDS: Final = 40.0
 GRACE: Final = 60.0  # seconds for which a namespace may be there before anybody knows of its tunnel
 KEPT: Final = 25 * 3600.0  # seconds for which the record of an end stays when it is in the ledger; see `forget`
 MAKING: Final = 180.0  # seconds from a tunnel's namespace to its pod: a worker may be killed, and the next comes when its lease is over
+SETTLE: Final = 5.0  # seconds in which whoever has ended a pod writes that down, once it is gone
 _DONE: Final = f"{DOMAIN}/ended"  # label of what is remembered of a tunnel that is gone
 _ACKNOWLEDGED: Final = f"{DOMAIN}/acknowledged"
 _OVER: Final = {"Failed", "Succeeded"}
@@ -97,6 +98,13 @@ class Endings:
         found = self._api.find("ConfigMap", namespace_of(tunnel), self._home)
         return typed(EndRecord, json.loads(found["data"]["record"])) if found else None
 
+    def _told(self, tunnel: str) -> EndRecord | None:
+        """Return what somebody writes down who has just ended a pod that is gone; None: nobody has, it was taken away."""
+        waits = pauses(SETTLE)
+        while (found := self._memory(tunnel)) is None and next(waits):
+            pass
+        return found
+
     def acknowledge(self, tunnel: str) -> None:
         """Keep the record of ``tunnel`` a while (a late start stays refused) but list it no more: it is in the ledger."""
         self._api.merge("ConfigMap", namespace_of(tunnel), {"metadata": {"labels": {_ACKNOWLEDGED: "yes"}}}, self._home)
@@ -128,7 +136,7 @@ class Endings:
                 return None
             if self._young(space["metadata"], MAKING):
                 return Alive(tunnel, "busy", 0, 0)
-            return self._end(tunnel, "crashed", "its pod is gone")
+            return self._told(tunnel) or self._end(tunnel, "crashed", "its pod is gone")
         if cause := cause_of(pod):
             return self._end(tunnel, cause)
         running = {one["name"] for one in containers(pod) if "running" in one["state"]}
@@ -197,8 +205,8 @@ class Endings:
         try:
             if self._memory(tunnel) is None:
                 pod = self._api.find("Pod", POD, space)
-                if known and pod is not None and not leaving:
-                    return  # somebody has made it meanwhile
+                if known and ((pod is not None and not leaving) or (pod is None and self._told(tunnel))):
+                    return  # somebody has made it meanwhile, or is ending it
                 said = "its namespace was removed" if leaving else "its pod is gone" if known else "nobody knew of it"
                 yield self._end(tunnel, cause_of(pod) or ("crashed" if known else "stopped"), said)
             elif leaving:

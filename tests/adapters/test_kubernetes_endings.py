@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from broker.adapters.kubernetes_endings import cause_of, why
+from broker.adapters import kubernetes_endings
+from broker.adapters.kubernetes_endings import Endings, cause_of, why
+from sulku import ids
+from sulku.codec import plain
+from sulku.manifests import namespace_of
+from sulku.plan import EndRecord
 
 HOSTILE = "<script>alert(1)</script> persons.csv: 61,74"
 
@@ -66,3 +72,62 @@ def over(ended: str, *, told: str = "", reason: str = "") -> dict[str, Any]:
 )
 def test_a_pod_that_was_told_to_end_did_not_crash_unless_it_had_before(pod: dict[str, Any] | None, cause: str) -> None:
     assert cause_of(pod) == cause
+
+
+# --- two who meet at one end ----------------------------------------------------------------------------------------------------
+
+
+class Gone:
+    """A cluster on which a tunnel's pod is gone, and whoever ended it writes that down after so many looks; never, if below zero."""
+
+    def __init__(self, tunnel: str, looks: int) -> None:
+        self.space, self.looks = namespace_of(tunnel), looks
+        self.theirs = EndRecord(tunnel, "stopped", datetime(2026, 11, 23, 7, tzinfo=UTC), 0, 0, home_kept=True)
+        self.removed: list[str] = []
+        self.made: dict[str, Any] | None = None
+
+    def find(self, kind: str, name: str, _: str = "") -> dict[str, Any] | None:
+        if kind == "ConfigMap":
+            self.looks -= 1
+            if self.looks == 0:
+                self.made = {"data": {"record": json.dumps(plain(self.theirs))}}
+            return self.made
+        there = {"metadata": {"name": name, "creationTimestamp": "2026-11-23T05:00:00Z"}}
+        return there if kind == "Namespace" and "Namespace" not in self.removed else None
+
+    def every(self, kind: str, *_: object, **__: object) -> list[dict[str, Any]]:
+        found = {"metadata": {"name": self.space, "creationTimestamp": "2026-11-23T05:00:00Z"}}
+        return [found] if kind == "Namespace" else []
+
+    def make(self, manifest: dict[str, Any]) -> bool:
+        self.made = self.made or manifest
+        return self.made is manifest
+
+    def remove(self, kind: str, *_: object, **__: object) -> None:
+        self.removed.append(kind)
+
+    def gone(self, *_: object, **__: object) -> bool:
+        return True
+
+
+def endings(cluster: Gone) -> Endings:
+    return Endings(cluster, "sulku", lambda: datetime(2026, 11, 23, 7, tzinfo=UTC), "sulku")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("looks", [2, 4])
+def test_who_finds_a_pod_gone_believes_whoever_has_just_ended_it(looks: int) -> None:
+    cluster = Gone(tunnel := ids.new("tun"), looks)
+    assert endings(cluster).status(tunnel) == cluster.theirs
+    cluster = Gone(tunnel, looks)
+    assert endings(cluster).reconcile([tunnel]) == []
+    assert cluster.removed == []
+
+
+def test_a_pod_that_somebody_took_away_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes_endings, "SETTLE", 0.2)
+    found = endings(Gone(tunnel := ids.new("tun"), -1)).status(tunnel)
+    assert isinstance(found, EndRecord)
+    assert (found.cause, found.detail) == ("crashed", "its pod is gone")
+    [found] = endings(Gone(tunnel, -1)).reconcile([tunnel])
+    assert isinstance(found, EndRecord)
+    assert found.cause == "crashed"
