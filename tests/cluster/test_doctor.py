@@ -116,6 +116,7 @@ def _patch(op: str, path: str) -> str:
 # --- a sound cluster, and one that is not ---------------------------------------------------------------------------
 
 
+@pytest.mark.draw(3, "doctor")
 def test_a_sound_cluster_is_found_fit_and_every_line_says_why(sound: tuple[Clinic, Findings]) -> None:
     _, found = sound
     assert {name: one.found for name, one in found.items() if one.verdict is not Verdict.OK and name not in MEANT} == {}
@@ -123,16 +124,19 @@ def test_a_sound_cluster_is_found_fit_and_every_line_says_why(sound: tuple[Clini
     assert all(one.attack and one.found for one in found.values())
 
 
+@pytest.mark.draw(3, "doctor")
 def test_what_a_site_does_not_use_is_told_and_does_not_block(sound: tuple[Clinic, Findings]) -> None:
     one = sound[1]["user-namespace"]
     assert (one.verdict, one.blocks) == (Verdict.NO, False)
     assert one.remedy
 
 
+@pytest.mark.draw(3, "doctor")
 def test_the_time_that_a_policy_needs_is_measured_on_a_fresh_pod(sound: tuple[Clinic, Findings]) -> None:
     assert re.search(r"\d+ ms", sound[1]["policy-delay"].found)
 
 
+@pytest.mark.draw(3, "doctor")
 def test_nothing_is_left_and_no_step_is_silent_for_ten_seconds(sound: tuple[Clinic, Findings]) -> None:
     clinic, _ = sound
     assert clinic.left() == ""
