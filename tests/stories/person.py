@@ -19,6 +19,7 @@ import httpx2
 from broker.settings import Settings
 from sulku import ids
 
+PATIENCE = 15.0  # seconds for which somebody asks again whose gateway has no time
 
 class RefusedByApi(Exception):
     """The API said no, with the problem that it gave."""
@@ -229,7 +230,7 @@ class Connected:
         name, _, port = host.partition(":")
         url = f"ws://{lab.person.resolve(name)}:{port or 80}/api/kernels/{lab.kernel}/channels?session_id={lab.session}"
         headers = {"Host": host, "Cookie": cookies, "Origin": lab.origin}
-        self.socket = await self.http.ws_connect(url, headers=headers, max_msg_size=0)
+        self.socket = await self._opened(url, headers)
 
         async def send(code: str) -> str:
             identity = uuid.uuid4().hex
@@ -239,6 +240,21 @@ class Connected:
             return identity
 
         return self.socket, send
+
+    async def _opened(self, url: str, headers: dict[str, str]) -> aiohttp.ClientWebSocketResponse:
+        """Return the socket; while the gateway has no time (503) it is asked for again, as JupyterLab does."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await self.http.ws_connect(url, headers=headers, max_msg_size=0)
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status != 503 or time.monotonic() > until:
+                    await self.http.close()
+                    raise
+            except BaseException:
+                await self.http.close()
+                raise
+            await asyncio.sleep(0.5)
 
     async def __aexit__(self, *_: object) -> None:
         await self.socket.close()
