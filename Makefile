@@ -30,7 +30,7 @@ screenshots: setup ## the main job in a browser alone, which takes the tutorials
 cluster-up: setup ## raise a real Kubernetes in a network namespace (the first time builds it: about 25 minutes)
 	@bash tools/cluster up
 
-test-cluster: setup ## the part of `make test` on Kubernetes alone, and after it sulku installed by Helm
+test-cluster: setup ## the chart, tunnels and all of sulku on a real Kubernetes (not part of `make test` yet: see CHANGELOG)
 	@bash tools/test-cluster
 
 test-full: setup ## the same with every row of every table, instead of some (hours)
