@@ -14,7 +14,7 @@ from sulku.manifests import namespace_of
 from sulku.plan import EndRecord
 from tests.cluster.bench import Bench, soon
 
-pytestmark = pytest.mark.draw(3, "closure")
+pytestmark = pytest.mark.draw(1)  # each test, with one of the two kinds of isolation
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.draws import EVERY, some
 from tests.cluster.mortal import Cut, KilledError, Mortals
 
-ROWS = 1  # that a run draws of each table
+ROWS = 4  # that a run draws of each table
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000 if EVERY else 400, func_only=True)]
 
 

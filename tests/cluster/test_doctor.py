@@ -39,6 +39,7 @@ SPOILED = Tongue("doctor-spoiled.internal", "s")
 OTHER = Tongue("doctor-other.internal", "c")
 LEDGER = Finding("ledger", "", Verdict.OK, "", "", blocks=False)  # is not the cluster's; tests/store and the command's test have it
 MEANT = {"user-namespace"}  # this cluster cannot, and its tunnels are set not to
+drawn = pytest.mark.draw(3, "doctor")  # each of these examines a whole cluster, half a minute long
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def _patch(op: str, path: str) -> str:
 # --- a sound cluster, and one that is not ---------------------------------------------------------------------------
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_a_sound_cluster_is_found_fit_and_every_line_says_why(sound: tuple[Clinic, Findings]) -> None:
     _, found = sound
     assert {name: one.found for name, one in found.items() if one.verdict is not Verdict.OK and name not in MEANT} == {}
@@ -124,19 +125,19 @@ def test_a_sound_cluster_is_found_fit_and_every_line_says_why(sound: tuple[Clini
     assert all(one.attack and one.found for one in found.values())
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_what_a_site_does_not_use_is_told_and_does_not_block(sound: tuple[Clinic, Findings]) -> None:
     one = sound[1]["user-namespace"]
     assert (one.verdict, one.blocks) == (Verdict.NO, False)
     assert one.remedy
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_the_time_that_a_policy_needs_is_measured_on_a_fresh_pod(sound: tuple[Clinic, Findings]) -> None:
     assert re.search(r"\d+ ms", sound[1]["policy-delay"].found)
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_nothing_is_left_and_no_step_is_silent_for_ten_seconds(sound: tuple[Clinic, Findings]) -> None:
     clinic, _ = sound
     assert clinic.left() == ""
@@ -177,7 +178,7 @@ def test_what_is_not_broken_is_not_blamed(spoiled: Findings, name: str) -> None:
     assert spoiled[name].verdict is Verdict.OK, spoiled[name].found
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 @pytest.mark.alone
 def test_without_a_policy_controller_every_way_is_open_and_no_tunnel_would_be_safe(cluster: Cluster, prepared: Path, metadata: None) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-other", guards=False) as clinic:
@@ -203,7 +204,7 @@ def _controller_answers() -> bool:
     return True
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_where_the_control_gets_nowhere_nothing_is_called_closed(cluster: Cluster, prepared: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-silent", guards=False) as clinic:
         doctor = clinic.doctor()
@@ -222,7 +223,7 @@ def test_where_the_control_gets_nowhere_nothing_is_called_closed(cluster: Cluste
         assert clinic.left() == ""
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_a_tunnel_that_needs_user_namespaces_is_not_safe_where_there_are_none(cluster: Cluster, prepared: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-users", guards=False) as clinic:
         found = by_name(clinic.doctor(user_namespace=True).examine())
@@ -233,7 +234,7 @@ def test_a_tunnel_that_needs_user_namespaces_is_not_safe_where_there_are_none(cl
         assert clinic.left() == ""
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_what_a_killed_doctor_left_is_removed_by_a_later_one_and_a_running_ones_is_not(cluster: Cluster, prepared: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-killed", guards=False) as clinic:
         before = clinic.doctor()
@@ -296,7 +297,7 @@ class Command:
         return self.process.wait(), printed
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 @pytest.mark.alone
 def test_the_command_finds_a_sound_cluster_fit_and_is_never_silent(cluster: Cluster, prepared: Path, metadata: None, tmp_path: Path) -> None:
     words = ("--json", "--dataset", "name=flchain", "--dataset", "version=1")
@@ -311,7 +312,7 @@ def test_the_command_finds_a_sound_cluster_fit_and_is_never_silent(cluster: Clus
         assert clinic.left() == ""
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 def test_the_command_shows_a_table_and_fails_where_there_are_no_guards(cluster: Cluster, prepared: Path, tmp_path: Path) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-table", guards=False) as clinic:
         if Clinic(cluster, prepared, Tongue(), "", guards=False).guarded():
@@ -325,7 +326,7 @@ def test_the_command_shows_a_table_and_fails_where_there_are_no_guards(cluster: 
         assert "unknown *" in printed  # no dataset was named, which does not block
 
 
-@pytest.mark.draw(3, "doctor")
+@drawn
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_removes_what_it_made(cluster: Cluster, prepared: Path, tmp_path: Path, how: signal.Signals) -> None:
     with Clinic(cluster, prepared, OTHER, "doctor-cut", guards=False) as clinic, Command(state(tmp_path / "state", clinic)) as command:

@@ -13,7 +13,7 @@ from sulku.manifests import POD, PROVE, WORKSPACE, namespace_of
 from sulku.plan import Alive, EndRecord
 from tests.cluster.bench import Bench, now, soon, token
 
-pytestmark = pytest.mark.draw(6, "tunnels")
+pytestmark = pytest.mark.draw(1)  # each test, with one of the two kinds of isolation
 
 
 def test_a_sound_pod_is_proved_closed_by_every_way_and_every_control(bench: Bench) -> None:

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900, func_only=True), SOCKET
 
 CUT, DEAD, GONE = 10.0, 30.0, 60.0  # seconds, on a machine that others use too: nobody inside; nothing runs; nothing is left
 WHY = "Something was found that should not be there."
+drawn = pytest.mark.draw(2, "halts")
 
 
 @dataclass
@@ -85,7 +86,7 @@ def destroyed(here: Site, visit: Visit, cause: str) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.draw(2, "halts")
+@drawn
 def test_who_closes_their_tunnel_early_is_out_at_once_and_nobody_else_is(here: Site, neighbour: Neighbour) -> None:
     ilo, visit = neighbour(), here.visit("ada", here.permit("flchain", "ada"))
     watched(here, "closed by its person", [visit], lambda: here.who("ada").post(f"/tunnels/{visit.tunnel}/close"))
@@ -93,7 +94,7 @@ def test_who_closes_their_tunnel_early_is_out_at_once_and_nobody_else_is(here: S
     assert ilo.works()
 
 
-@pytest.mark.draw(2, "halts")
+@drawn
 @pytest.mark.parametrize("scope", ["tunnel", "person", "permit", "dataset"])
 def test_a_steward_halts_exactly_what_they_name(here: Site, neighbour: Neighbour, scope: str) -> None:
     ilo = neighbour()
@@ -112,7 +113,7 @@ def test_a_steward_halts_exactly_what_they_name(here: Site, neighbour: Neighbour
     assert ilo.works(), "somebody else was halted"
 
 
-@pytest.mark.draw(2, "halts")
+@drawn
 def test_a_steward_halts_everything(here: Site, neighbour: Neighbour) -> None:
     ilo, ada = neighbour(), here.visit("ada", here.permit("flchain", "ada"))
     asked = {"scope": "everything", "identifier": "", "reason": WHY}
@@ -122,7 +123,7 @@ def test_a_steward_halts_everything(here: Site, neighbour: Neighbour) -> None:
     assert here.at.left_behind() == []
 
 
-@pytest.mark.draw(2, "halts")
+@drawn
 @pytest.mark.parametrize("verb", ["suspend", "revoke"])
 def test_a_permit_that_is_stopped_takes_its_tunnels_with_it(here: Site, neighbour: Neighbour, verb: str) -> None:
     ilo, permit = neighbour(), here.permit("flchain", "ada")
@@ -161,7 +162,7 @@ def node(here: Site, do: str) -> None:
     getattr(here.at.cluster, do)("kubelet")
 
 
-@pytest.mark.draw(2, "halts")
+@drawn
 def test_the_gateways_alone_let_nobody_in_after_the_deadline(here: Site) -> None:
     """The broker, the worker and the kubelet are dead: the pod lives on, and no byte reaches it or comes from it."""
     visit = here.visit("aki", here.permit("gbsg2", "aki", applicant="aki"), minutes=3)
@@ -194,7 +195,7 @@ def test_the_gateways_alone_let_nobody_in_after_the_deadline(here: Site) -> None
     here.at.installed.wait(600)
 
 
-@pytest.mark.draw(2, "halts")
+@drawn
 def test_the_worker_alone_ends_a_tunnel_at_its_deadline(here: Site) -> None:
     """The gateways are dead, and the kubelet's own clock with it: what the worker wants is on record, and waits for the node."""
     visit = here.visit("eva", here.permit("gbsg2", "eva", applicant="eva"), minutes=3)
