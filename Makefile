@@ -16,28 +16,28 @@ setup: ## install everything that the demo and the tests need (fast the second t
 	@bash tools/setup
 
 demo: setup ## the whole story on real data, live; then keeps serving if a terminal is attached
-	@$(RUN) -m tests.stories.demo
+	@tools/as-root env $(RUN) -m tests.stories.demo
 
 test: setup ## every test (see README: what it does and how long)
-	@bash tools/test
+	@tools/as-root bash tools/test
 
 test-broken: setup ## break one thing in each step of the story and see that the story notices
-	@$(RUN) -m tests.stories.broken
+	@tools/as-root env $(RUN) -m tests.stories.broken
 
 screenshots: setup ## the main job in a browser alone, which takes the tutorials' pictures
-	@$(RUN) -m pytest -q tests/stories/test_browser.py
+	@tools/as-root env $(RUN) -m pytest -q tests/stories/test_browser.py
 
-cluster-up: setup ## raise a real Kubernetes in a network namespace (the first time builds it: about 25 minutes)
-	@bash tools/cluster up
+cluster-up: setup ## raise a real Kubernetes in a network namespace (the first time builds it: about 12 minutes)
+	@tools/as-root bash tools/cluster up
 
-test-cluster: setup ## the chart, tunnels and all of sulku on a real Kubernetes (not part of `make test` yet: see CHANGELOG)
-	@bash tools/test-cluster
+test-cluster: setup ## of these, what needs a real Kubernetes
+	@tools/as-root bash -ec 'for part in tunnels installed; do tools/lanes "$$part=bash tools/test-cluster $$part"; done'
 
-test-full: setup ## the same with every row of every table, instead of some (hours)
-	@SULKU_EVERY=1 bash tools/test-cluster
+test-full: setup ## every test with every row of every table, instead of some (hours)
+	@SULKU_EVERY=1 tools/as-root bash tools/test
 
 cluster-down: setup ## stop it and leave nothing behind
-	@bash tools/cluster down
+	@tools/as-root bash tools/cluster down
 
 check: setup ## lint, types, import contracts, docs
 	@bash tools/check
@@ -46,10 +46,10 @@ fix: ## format and repair what can be repaired by itself
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: setup ## measure, ratios side by side in one run
-	@$(RUN) -m tests.bench
+	@tools/as-root env $(RUN) -m tests.bench
 
 bench-scale: setup ## hundreds and thousands of tunnels on a real API server, beside KubeSpawner
-	@bash tools/cluster packages && $(RUN) -m tests.cluster.scale --peers 100
+	@tools/as-root bash -c 'bash tools/cluster packages && env $(RUN) -m tests.cluster.scale --peers 100'
 
 docs: setup ## build the documentation into docs/_build
 	@bash tools/docs

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from broker.adapters import homes
 from broker.adapters.kubernetes import Cluster
-from broker.flows import mounts
+from broker.flows import mounts, tunnels
 from broker.web.api.internal import Desk
 from broker.wiring import Wired
-from sulku.errors import RuleError
+from sulku.errors import RuleError, SulkuError
 from sulku.plan import UID, Alive
 from sulku.ports import Workspaces
-from sulku.tunnels import LIVE, Tunnel
+from sulku.tunnels import LIVE, Cause, State, Tunnel
 
 
 class _Desk:
@@ -32,9 +32,19 @@ class Here(_Desk):
     """Workspaces in sandboxes of this machine; the hub's order to start one raises it."""
 
     def start(self, tunnel: str) -> str:
-        """Bring the workspace of a requested tunnel up and return the path of its socket; returns when it answers."""
+        """Bring the workspace of a requested tunnel up and return the path of its socket; returns when it answers.
+
+        Raises:
+            SulkuError: What stopped it. The tunnel is ending and says so: the hub destroys a workspace that it could not start.
+        """
         wired = self._wired
-        return mounts.furnish(wired.ports, wired.sandbox, wired.vault, wired.plan(wired.store.peek([tunnel])[tunnel]))
+        known: Tunnel = wired.store.peek([tunnel])[tunnel]
+        try:
+            return mounts.furnish(wired.ports, wired.sandbox, wired.vault, wired.plan(known))
+        except SulkuError:
+            if known.state is not State.OPEN:
+                tunnels.finish(wired.ports, tunnel, Cause.FAILED, tunnels.WORKER)
+            raise
 
     def stop(self, tunnel: str) -> None:
         """Destroy the workspace of ``tunnel``; may be repeated."""
@@ -90,7 +100,7 @@ def furnish(wired: Wired, cluster: Cluster, tunnel: str) -> None:
     """Bring the workspace of a requested tunnel up on the cluster and keep where it is; may be repeated.
 
     Raises:
-        SulkuError: What stopped it; the tunnel is ending and says so.
+        SulkuError: What stopped it.
     """
     plan = wired.plan(wired.store.peek([tunnel])[tunnel])
     homes.folder(Path(plan.home), UID)

@@ -152,7 +152,9 @@ def serve_issuer(settings: Settings) -> None:
 
 
 def _run(app: object, host: str, port: int) -> None:
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)  # type: ignore[arg-type]
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, server_header=False, proxy_headers=False,  # type: ignore[arg-type]
+    )  # fmt: skip
     uvicorn.Server(config).run()
 
 
@@ -165,7 +167,7 @@ def inner_server(app: ASGIApp, settings: Settings) -> tuple[uvicorn.Server, sock
     address = settings.link(BROKER)
     if address.path:
         listener = _socket(Path(address.path))
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", proxy_headers=False)
     else:
         context = channels.listening(settings.certificates(BROKER), BROKER)
         listener = socket.create_server((address.host, address.port), family=socket.AF_INET6 if ":" in address.host else socket.AF_INET)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -24,7 +26,7 @@ def configure(stream: Any = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(_traced),
     ]
     structlog.configure(
         processors=[*common, last],
@@ -35,6 +37,19 @@ def configure(stream: Any = None) -> None:
     handler = logging.StreamHandler(target)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=common, processors=[_plainly, last]))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _traced(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
+    """Return a traceback as text.
+
+    Python 3.11 counts the depth of its parser once for all threads (CPython issue 106905), and parses lines to mark the place in them:
+    when two threads tell of a failure at once, one may get a `SystemError`, and would tell of nothing.
+    """
+    try:
+        return "".join(traceback.format_exception(*exc_info)).rstrip()
+    except SystemError:
+        frames = "".join(f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}\n' for frame, line in traceback.walk_tb(exc_info[2]))
+        return f"{frames}{exc_info[0].__name__}: {exc_info[1]}"
 
 
 def _plainly(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 from tornado.httpserver import HTTPServer
@@ -15,9 +15,6 @@ from sulku import links
 from sulku.crypto import channels
 from sulku.errors import BrokerUnavailableError, RelayedRefusalError
 from sulku.links import BROKER, GATEWAY, HUB, Address
-
-TRIES: Final = 6  # to connect to a name of several
-PAUSE: Final = 0.05  # seconds
 
 
 class Door(HTTPServer):
@@ -51,7 +48,7 @@ async def ask(to: str, method: str, path: str, body: object = None, *, patience:
         BrokerUnavailableError: No answer in time, or one that cannot be read.
         RelayedRefusalError: It said no.
     """
-    tries = TRIES if neighbour(to)[2] else 1
+    tries = links.TRIES if neighbour(to)[2] else 1
     for left in range(tries - 1, -1, -1):
         try:
             status, value = await _once(to, method, path, body, patience)
@@ -60,7 +57,7 @@ async def ask(to: str, method: str, path: str, body: object = None, *, patience:
                 raise BrokerUnavailableError(f"{method} {path}: {type(error).__name__}") from error
         else:
             return _read(method, path, status, value)
-        await asyncio.sleep(PAUSE)  # nothing was sent: behind the same name another may listen, which is not just starting
+        await asyncio.sleep(links.PAUSE)  # nothing was sent
     raise AssertionError("the last try returns or raises")
 
 

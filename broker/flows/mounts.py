@@ -10,13 +10,13 @@ from broker.flows import tunnels
 from broker.flows.act import Intent, act
 from sulku import ids, mounts
 from sulku.clearance import Clearance
-from sulku.errors import RuleError, SulkuError
+from sulku.errors import RuleError
 from sulku.events import Happened
 from sulku.mounts import Mount
 from sulku.permits import Grant, Permit
 from sulku.plan import Alive, WorkspacePlan
 from sulku.ports import Facts, Ports, Vault, Workspaces
-from sulku.tunnels import Cause, State, Tunnel
+from sulku.tunnels import State, Tunnel
 
 READY_TIMEOUT: Final = 45.0  # seconds for Jupyter to answer
 
@@ -28,7 +28,7 @@ def furnish(ports: Ports, workspaces: Workspaces, vault: Vault, plan: WorkspaceP
 
     Raises:
         RuleError: The tunnel is over, or was not proved closed; it is ending.
-        SulkuError: Anything else that stopped it; the tunnel is ending and says so.
+        SulkuError: Anything else that stopped it; whether the tunnel ends of it is for its caller to say.
     """
     tunnel: Tunnel = ports.store.peek([plan.tunnel])[plan.tunnel]
     runs = isinstance(workspaces.status(plan.tunnel), Alive)
@@ -36,22 +36,18 @@ def furnish(ports: Ports, workspaces: Workspaces, vault: Vault, plan: WorkspaceP
         return workspaces.wait_ready(plan.tunnel, READY_TIMEOUT)
     if not (tunnel.state is State.REQUESTED or (tunnel.state is State.PROVED and runs)):
         raise RuleError("tunnel-over", f"the tunnel is {tunnel.state}", "Open a new one from its permit.")
-    try:
-        report = workspaces.start(plan)  # one that runs gives the report of its own beginning
-        if tunnel.state is State.REQUESTED:
-            tunnels.prove(ports, plan.tunnel, report)
-        permit: Permit = ports.store.peek([tunnel.permit])[tunnel.permit]
-        grants = mounts.plan(permit.paper)
-        volumes = [vault.materialise(grant) for grant in grants]
-        attached = {mount.grant for mount in listing(ports, plan.tunnel)}
-        for grant in grants:
-            if grant not in attached:
-                attach(ports, plan.tunnel, tunnel.permit, grant)
-        workspaces.release(plan.tunnel, volumes)
-        return workspaces.wait_ready(plan.tunnel, READY_TIMEOUT)
-    except SulkuError:
-        tunnels.finish(ports, plan.tunnel, Cause.FAILED, tunnels.WORKER)
-        raise
+    report = workspaces.start(plan)  # one that runs gives the report of its own beginning
+    if tunnel.state is State.REQUESTED:
+        tunnels.prove(ports, plan.tunnel, report)
+    permit: Permit = ports.store.peek([tunnel.permit])[tunnel.permit]
+    grants = mounts.plan(permit.paper)
+    volumes = [vault.materialise(grant) for grant in grants]
+    attached = {mount.grant for mount in listing(ports, plan.tunnel)}
+    for grant in grants:
+        if grant not in attached:
+            attach(ports, plan.tunnel, tunnel.permit, grant)
+    workspaces.release(plan.tunnel, volumes)
+    return workspaces.wait_ready(plan.tunnel, READY_TIMEOUT)
 
 
 def attach(ports: Ports, tunnel: str, permit: str, grant: Grant) -> Mount:

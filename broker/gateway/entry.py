@@ -111,8 +111,7 @@ class Entry:
         except RelayedRefusalError as error:
             raise BadTicketError("the broker does not take this ticket") from error
         if found.get("epoch") != tunnel.epoch:
-            await self._record.refresh()
-            tunnel = await self._record.tunnel(tunnel.id)
+            tunnel = await self._record.anew(tunnel.id)
         if (found.get("tunnel"), found.get("epoch"), found.get("person")) != (tunnel.id, tunnel.epoch, tunnel.person):
             raise BadTicketError("this ticket is for something else")
         value = self._admit(tunnel, str(found.get("name", "")))
@@ -163,8 +162,7 @@ class Entry:
         for value in cookies(request, self.cookie) if self._seal else ():
             found = None if _hash(value) in self._sessions else self._sealed(value)
             if found and found.tunnel == tunnel.id and found.epoch > tunnel.epoch:
-                await self._record.refresh()
-                return await self._record.tunnel(tunnel.id)
+                return await self._record.anew(tunnel.id)
         return tunnel
 
     def leave(self, request: web.BaseRequest) -> None:

@@ -44,7 +44,7 @@ class Server(web.Server):
 
     def __init__(self, handler: Callable[[web.BaseRequest], Any], refuse: Callable[[SulkuError], web.Response]) -> None:
         """Keep both."""
-        super().__init__(handler, access_log=None)
+        super().__init__(handler, access_log=None, auto_decompress=False)  # no coding is taken, so none is undone
         self.refuse = refuse
 
     def __call__(self) -> web.RequestHandler:
@@ -66,12 +66,17 @@ class _Connection(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None  # noqa: ARG002
     ) -> web.StreamResponse:
-        """Return a refusal, after which the connection is closed; what was wrong exactly is not repeated."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer had begun")
-        if status >= 500:
-            log.error("a request failed", exc_info=exc)
+        """Return a refusal, after which the connection is closed; what was wrong exactly is not repeated.
+
+        Raises:
+            ConnectionError: Nobody is there who could be answered, or an answer had begun.
+        """
         manager: Any = self._manager
+        gone = manager is None or self.transport is None
+        if status >= 500 and not (gone and isinstance(exc, ConnectionError)):
+            log.error("a request failed", exc_info=exc)
+        if gone or request.writer.output_size > 0:
+            raise ConnectionError("nobody waits for an answer, or one had begun")
         error = FaultError("this failed") if status >= 500 else RequestRefusedError("the request cannot be read in one way alone")
         response: web.Response = manager.refuse(error)
         response.force_close()

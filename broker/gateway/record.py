@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from sulku.codec import unstamp
 from sulku.errors import BrokerUnavailableError, NotFoundError, RelayedRefusalError, SulkuError, TunnelEndedError
 
 FRESH = 1.0  # seconds that an answer of the broker may be relied on
+WAIT = 3.0  # seconds that a request waits for such an answer: a broker that is slow, or just starting, is asked again
 POLL = 0.5
 TICK = 0.1
 REMEMBERED = 10_000  # ended tunnels of which we can still say that they ended
@@ -88,7 +90,7 @@ class Record:
         """
         self._require_not_past(identifier)
         if self.age > FRESH or identifier not in self._tunnels:  # it may have been opened since
-            await self.refresh()
+            await self._fresh(identifier)
         self._require_not_past(identifier)
         found = self._tunnels.get(identifier)
         if found:
@@ -97,10 +99,29 @@ class Record:
             raise TunnelEndedError(f"this tunnel has ended: {self._ended[identifier]}")
         raise NotFoundError("there is no open tunnel at this address")
 
+    async def anew(self, identifier: str) -> Tunnel:
+        """Return the open tunnel ``identifier`` from an answer that was asked for after this call; raises as ``tunnel`` does."""
+        called = clock.boot()
+        while self._read_at < called:  # a question that is under way may be older than what the caller knows
+            await self._fresh(identifier)
+        return await self.tunnel(identifier)
+
     def _require_not_past(self, identifier: str) -> None:
         known = self._deadlines.get(identifier)
         if known and clock.boot() >= known[1]:
             raise TunnelEndedError(f"this tunnel has ended: {EXPIRED}")
+
+    async def _fresh(self, identifier: str) -> None:
+        """Ask until there is an answer that may be relied on, for at most ``WAIT``: the request waits, and nothing passes meanwhile."""
+        until = time.monotonic() + WAIT
+        while True:
+            try:
+                return await self.refresh()
+            except BrokerUnavailableError:
+                self._require_not_past(identifier)
+                if time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(TICK)
 
     async def refresh(self) -> None:
         """Ask the broker now; requests that need an answer at the same time share one question.

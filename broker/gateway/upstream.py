@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 import orjson
 
+from sulku import links
 from sulku.errors import BrokerUnavailableError, RelayedRefusalError
 from sulku.links import Address
 
 LARGEST_ANSWER = 16 * 1024 * 1024
-TRIES: Final = 6  # to connect to a name of several
-PAUSE: Final = 0.05  # seconds
 
 
 class Broker:
@@ -34,7 +33,7 @@ class Broker:
         """
         return await self._ask("GET", path, None, {}, patience)
 
-    async def post(self, path: str, body: object, *, patience: float = 5.0) -> dict[str, Any]:
+    async def post(self, path: str, body: object, *, patience: float = 10.0) -> dict[str, Any]:
         """Return the answer to POST ``path``; ``bytes`` are sent raw, all else as JSON.
 
         Raises:
@@ -55,7 +54,7 @@ class Broker:
             self._session = aiohttp.ClientSession(connector=connector(self._address, self._channel))
         headers["Authorization"] = f"Bearer {self._token}"
         wait = aiohttp.ClientTimeout(total=patience)
-        for left in range(TRIES if self._channel else 1, 0, -1):
+        for left in range(links.TRIES if self._channel else 1, 0, -1):
             try:
                 async with self._session.request(
                     method, f"{self._address.url}{path}", data=data, headers=headers, timeout=wait, allow_redirects=False
@@ -64,7 +63,7 @@ class Broker:
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if left == 1 or not isinstance(error, aiohttp.ClientConnectorError) or isinstance(error, aiohttp.ClientSSLError):
                     raise BrokerUnavailableError(f"the broker did not answer: {type(error).__name__}") from error
-            await asyncio.sleep(PAUSE)  # nothing was sent: behind the same name another broker may listen, which is not just starting
+            await asyncio.sleep(links.PAUSE)  # nothing was sent
         raise AssertionError("the last try returns or raises")
 
 

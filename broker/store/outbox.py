@@ -18,7 +18,8 @@ from sulku.codec import plain, stamp, unstamp
 from sulku.errors import NotFoundError
 from sulku.ports import Effect
 
-LEASE: Final = timedelta(minutes=2)  # how long a handler has before another worker may try
+LEASE: Final = timedelta(minutes=2)  # how long an effect may take, and may wait at Redis, before another worker tries
+HOLD: Final = timedelta(seconds=30)  # how long it is kept for who is at work on it and says so; longer than a database is away in passing
 TRIES: Final = 5  # of an effect that is refused; one that fails for another reason is tried for ever
 SLOWEST: Final = timedelta(minutes=1)  # between two tries
 _URGENT: Final = ("close-tunnel", "end-permit", "end-person", "end-sessions")  # endings never queue behind openings
@@ -100,6 +101,10 @@ class Outbox:
         if row is None or row.state != "waiting" or row.attempts != attempt or row.due <= stamp(at):
             return None
         return Claimed(_effect(row), attempt, unstamp(row.due))
+
+    def keep(self, claimed: Claimed, at: datetime) -> None:
+        """Hold an effect for ``HOLD`` from now, as somebody is at work on it; does nothing if another worker has it by now."""
+        self._settle(claimed, due=stamp(at + HOLD))
 
     def done(self, claimed: Claimed, at: datetime) -> None:
         """Settle an effect; does nothing if another worker has it by now."""

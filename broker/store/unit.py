@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError,
 from sqlalchemy.exc import IntegrityError as ConstraintError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from broker.store.turns import Turns
 from sulku.errors import ConfigurationError, IntegrityError, InvalidInputError, StaleError, StoreUnavailableError
 
 TIMEOUT: Final = 5.0  # seconds that a change waits for another before it gives up
@@ -43,7 +44,7 @@ class Database:
         self.timeout = timeout
         self.engine = _sqlite(url, timeout) if make_url(url).get_backend_name() == "sqlite" else _postgres(url, timeout)
         # SQLite has one writer; waiting in line here is fair and wakes at once, its own waiting polls
-        self._turn = threading.Lock() if self.dialect == "sqlite" else None
+        self._turn = Turns() if self.dialect == "sqlite" else None
         self._mine = threading.local()
 
     @property
@@ -94,7 +95,7 @@ class Database:
         if self._turn is None:
             yield
             return
-        if not self._turn.acquire(timeout=self.timeout):
+        if not self._turn.acquire(self.timeout):
             raise StoreUnavailableError("other changes took too long")
         try:
             yield

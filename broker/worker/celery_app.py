@@ -41,6 +41,7 @@ def make_app(redis: str, outbox: Outbox, handlers: Handlers, clock: Clock) -> Ce
     def effect(name: str, attempt: int) -> None:
         claimed = outbox.load(name, attempt, clock.now())
         if claimed is not None:
+            outbox.keep(claimed, clock.now())  # from here on it is held for this process, and not for long without a word from it
             perform(outbox, handlers, clock, claimed)
 
     app.task(name=TASK, shared=False)(effect)

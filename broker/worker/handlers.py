@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -14,7 +14,15 @@ from broker.flows import outputs, people, permits, releases, tunnels
 from broker.flows.effects import effects_of
 from sulku.clearance import mandate
 from sulku.codec import Plain
-from sulku.errors import GateUnavailableError, PolicyUnavailableError, StaleError, StoreUnavailableError, SulkuError
+from sulku.errors import (
+    ClusterUnavailableError,
+    GateUnavailableError,
+    HubUnavailableError,
+    PolicyUnavailableError,
+    StaleError,
+    StoreUnavailableError,
+    SulkuError,
+)
 from sulku.people import service
 from sulku.plan import EndRecord
 from sulku.ports import Effect, Gate, Hub, Inspector, Ports, Workspaces
@@ -23,6 +31,8 @@ from sulku.tunnels import LIVE, Cause, State, Tunnel, close
 SEAL_EVERY: Final = 10  # sweeps between two checkpoints of the ledger
 REMIND_EVERY: Final = 60  # sweeps between two looks at what waits for the stewards
 PATIENCE: Final = 3  # sweeps that the worker has for ending a tunnel; then the clock does it
+OPENING: Final = timedelta(minutes=1)  # from the request, in which an opening is tried again that met a part which is away
+AWAY: Final = (ClusterUnavailableError, GateUnavailableError, HubUnavailableError, PolicyUnavailableError)
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +79,11 @@ def void(_: object) -> None:
 def open_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
     """Have the workspace raised and known to the hub; then people may enter.
 
-    If the tunnel has ended meanwhile, what an interrupted opening may have left of it is destroyed.
+    If the tunnel has ended meanwhile, what an interrupted opening may have left of it is destroyed. A part that is away for a moment
+    costs a moment: the outbox has it tried again, and it goes on where it was left.
+
+    Raises:
+        SulkuError: One of ``AWAY``, and there is still time; or nothing can be recorded, or somebody acted meanwhile.
     """
     tunnel: Tunnel = ports.store.peek([effect.target])[effect.target]
     if tunnel.state not in LIVE:
@@ -80,11 +94,15 @@ def open_tunnel(ports: Ports, world: Neighbours, effect: Effect) -> None:
         world.furnish(tunnel.id)
         world.hub.start(tunnel)
         tunnels.opened(ports, tunnel.id)
-    except (StaleError, StoreUnavailableError, PolicyUnavailableError):
-        raise  # somebody acted meanwhile, or nothing can be recorded: the outbox has it looked at again
+    except (StaleError, StoreUnavailableError):
+        raise
     except SulkuError as error:
-        if ports.store.peek([tunnel.id])[tunnel.id].state is State.OPEN:
+        now: Tunnel = ports.store.peek([tunnel.id])[tunnel.id]
+        if now.state is State.OPEN:
             return  # another worker did it, when our lease was over
+        asked = tunnel.requested_at
+        if isinstance(error, AWAY) and now.state in LIVE and asked is not None and ports.clock.now() < asked + OPENING:
+            raise
         log.warning("tunnel.not-opened", tunnel=tunnel.id, code=error.code, why=str(error))
         tunnels.finish(ports, tunnel.id, Cause.FAILED, tunnels.WORKER)
         abandon(world, tunnel)

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from broker.store.outbox import Outbox
+from broker.store.outbox import HOLD, Outbox
 from broker.worker.perform import Handlers, perform
 from sulku.ports import Clock
 
@@ -78,7 +78,7 @@ class Worker:
         Raises:
             StoreUnavailableError: The database is away.
         """
-        claimed = self._outbox.claim(self._clock.now())
+        claimed = self._outbox.claim(self._clock.now(), lease=HOLD)
         for one in claimed:
             perform(self._outbox, self._handlers, self._clock, one)
         return len(claimed)

@@ -16,6 +16,10 @@ HUB: Final = "hub"
 WORKER: Final = "worker"
 PARTS: Final = (BROKER, WORKER, GATEWAY, HUB)
 """Every part that has a certificate; its name there (a DNS name among the alternative names) is the one here."""
+TRIES: Final = 6
+"""How often a part tries to connect by TCP while nothing was sent yet: behind one name several listen, and one may be just starting."""
+PAUSE: Final = 0.05
+"""Seconds between two of these."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
+import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,6 +96,31 @@ def engine() -> str:
         raise PolicyEngineMissingError("regorus is not installed") from None
 
 
+class _Engines(threading.local):
+    """What the engine made in this thread, by number. It may be used and dropped there alone.
+
+    An evaluator holds a number and not the thing: a collector that runs in another thread may find an evaluator, in the
+    frames of a failure for instance. Its thread then drops what belonged to it when it makes the next, or when it ends.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[int, Any] = {}
+        self.over: deque[int] = deque()  # whose evaluators are gone, as whichever thread says
+
+    def keep(self, owner: object, made: Any) -> int:
+        """Keep ``made`` while ``owner`` lives and return its number; what has no owner any more is dropped."""
+        while self.over:
+            self.made.pop(self.over.popleft(), None)
+        number = next(_numbers)
+        self.made[number] = made
+        weakref.finalize(owner, self.over.append, number).atexit = False
+        return number
+
+
+_engines: Final = _Engines()
+_numbers: Final = itertools.count()
+
+
 class Evaluator:
     """One loaded bundle. It belongs to the thread that made it: the engine panics when another one uses it."""
 
@@ -111,12 +139,12 @@ class Evaluator:
         self._modules = list(rules.modules.items())
         self._tables = orjson.dumps(rules.tables).decode()
         self._regorus: Any = regorus
-        self._engine: Any = None
+        self._interpreter: int | None = None
         with _contained():
             program = regorus.Program.compile_from_modules(self._tables, self._modules, [RULE])
-            self._machine: Any = regorus.Rvm()
-            self._machine.load_program(program)
-            self._machine.set_data_json(self._tables)
+            self._machine = _engines.keep(self, regorus.Rvm())
+            _engines.made[self._machine].load_program(program)
+            _engines.made[self._machine].set_data_json(self._tables)
 
     def answer(self, asked: str) -> str:
         """Return the answer to ``asked`` (canonical JSON of a policy input) as canonical JSON.
@@ -127,8 +155,8 @@ class Evaluator:
         self._require_owner()
         try:
             with _contained():
-                self._machine.set_input_json(asked)
-                raw = self._machine.execute_entry_point(RULE)
+                _engines.made[self._machine].set_input_json(asked)
+                raw = _engines.made[self._machine].execute_entry_point(RULE)
         except PolicyUnavailableError:  # a compiled program stops after 25,000 instructions: many people, many outputs
             return self.interpret(asked)
         return settle(raw)
@@ -141,14 +169,14 @@ class Evaluator:
         """
         self._require_owner()
         with _contained():
-            if self._engine is None:
-                engine = self._regorus.Engine()
+            if self._interpreter is None:
+                number = _engines.keep(self, self._regorus.Engine())
                 for path, text in self._modules:
-                    engine.add_policy(path, text)
-                engine.add_data_json(self._tables)
-                self._engine = engine
-            self._engine.set_input_json(asked)
-            raw = self._engine.eval_rule_as_json(RULE)
+                    _engines.made[number].add_policy(path, text)
+                _engines.made[number].add_data_json(self._tables)
+                self._interpreter = number
+            _engines.made[self._interpreter].set_input_json(asked)
+            raw = _engines.made[self._interpreter].eval_rule_as_json(RULE)
         return settle(raw)
 
     def _require_owner(self) -> None:

@@ -97,9 +97,16 @@ PHASES: dict[str, Callable[[], None]] = {
 }
 
 
-def _hang() -> None:
+def _hang(left: int | None = None) -> None:
+    """Do nothing once it is proved; with ``left``, as many milliseconds before the deadline. Half a second later the kernel kills."""
     supervisor.GRACE = 0.5  # type: ignore[misc]
-    supervisor.Supervisor.watch = lambda self: time.sleep(600)  # type: ignore[method-assign]
+
+    def watch(self: supervisor.Supervisor) -> None:
+        if left is not None:
+            self.shorten(left)
+        time.sleep(600)
+
+    supervisor.Supervisor.watch = watch  # type: ignore[method-assign]
 
 
 def _not_apart() -> None:
@@ -128,7 +135,7 @@ def main() -> int:
     def begin(self: supervisor.Supervisor, order: dict[str, object]) -> None:
         start(self, order)
         PHASES.get(self.plan.title, lambda: None)()
-        {"dead canary": _dead_canary, "hangs": _hang, "processes": _not_apart}.get(self.plan.title, lambda: None)()
+        {"dead canary": _dead_canary, "hangs": _hang, "hangs at its deadline": lambda: _hang(500), "processes": _not_apart}.get(self.plan.title, lambda: None)()
 
     cage.bwrap_arguments = arguments  # type: ignore[assignment]
     supervisor.Supervisor.__init__ = begin  # type: ignore[method-assign, assignment]

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,8 @@ from pathlib import Path
 from broker.adapters import cgroups
 from broker.adapters.sandbox import Sandbox
 from sulku import ids
-from sulku.plan import MIB, Limits, Volume, WorkspacePlan, host_uid
+from sulku.plan import MIB, Alive, Limits, Volume, WorkspacePlan, host_uid
+from tests.soon import eventually
 
 IMAGE = Path(__file__).parents[2] / "hub" / "images" / "python"
 VENV = Path(os.environ.get("SULKU_WORKSPACE", Path.home() / ".cache" / "sulku" / "workspace"))
@@ -72,6 +72,12 @@ class Bench:
         self.box.wait_ready(plan.tunnel, 60)
         return plan
 
+    def alive(self, plan: WorkspacePlan) -> Alive:
+        """Return how a tunnel that lives is; a supervisor that has no time is asked again."""
+        found = eventually(lambda: getattr(one := self.box.status(plan.tunnel), "phase", "") != "busy" and one)
+        assert isinstance(found, Alive)
+        return found
+
     def clear(self) -> None:
         """Stop what runs and remove the folder."""
         for run in (self.state / "run").glob("t-*"):
@@ -107,13 +113,3 @@ def left_behind(plan: WorkspacePlan) -> list[str]:
     found += [f"control group {group}" for group in cgroups.found(plan.tunnel)]
     found += [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if plan.home in row]
     return found
-
-
-def soon(condition: Callable[[], object], seconds: float = 20) -> bool:
-    """Return whether ``condition`` comes true in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False

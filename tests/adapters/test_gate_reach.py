@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 import threading
@@ -21,9 +22,11 @@ from sulku.errors import GateUnavailableError, InvalidInputError, NotAPodError, 
 from sulku.links import Address
 from sulku.manifests import PROBE_PORT, WORKSPACE_PORT
 from tests.fakes.broker import FakeBroker
-from tests.gateway.pods import NEXT, POD, PODS, SERVICE, Pods, network, silent
-from tests.gateway.rig import ROOT, eventually
-from tests.links.rig import LinkedGateway, Papers, free_port
+from tests.gateway.pods import NEXT, POD, PODS, SERVICE, Pod, Pods, network, silent
+from tests.gateway.rig import ROOT
+from tests.links.rig import LinkedGateway, Papers
+from tests.ports import free_port
+from tests.soon import eventually
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")  # a gateway at the first two, nobody at the third
 
@@ -79,13 +82,19 @@ def test_a_gateway_that_is_away_is_passed_over_and_asked_last_from_then_on(farm:
     assert control._answered.host == HOSTS[1]
 
 
-def test_a_gateway_that_is_busy_is_passed_over(farm: Farm, pods: Pods) -> None:
-    slow = pods.at(NEXT, PROBE_PORT, silent)
+def test_a_gateway_that_is_busy_is_passed_over(farm: Farm, pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "PATIENCE", 30.0)
+    over = threading.Event()
+
+    def hang_up_when_over(_: socket.socket, __: Pod) -> None:
+        over.wait(60)
+
+    slow = pods.at(NEXT, PROBE_PORT, hang_up_when_over)
     pods.at(POD, PROBE_PORT, b"here\n")
 
     def wait() -> None:
         with pytest.raises(OSError, match="does not answer"):
-            farm.control(HOSTS[0]).reach(NEXT, PROBE_PORT, b"x\n", 5)
+            farm.control(HOSTS[0]).reach(NEXT, PROBE_PORT, b"x\n", 60)
 
     waiting = [threading.Thread(target=wait) for _ in range(32)]
     for one in waiting:
@@ -94,6 +103,7 @@ def test_a_gateway_that_is_busy_is_passed_over(farm: Farm, pods: Pods) -> None:
     with pytest.raises(GateUnavailableError, match="gate-busy"):
         farm.control(HOSTS[0]).reach(POD, PROBE_PORT, b"x\n", 5)
     assert farm.control(HOSTS[0], HOSTS[1]).reach(POD, PROBE_PORT, b"x\n", 5) == b"here\n"
+    over.set()
     for one in waiting:
         one.join()
 

@@ -18,6 +18,7 @@ from broker.adapters import homes
 from broker.wiring import Wired
 from sulku import ids
 from sulku.errors import InvalidInputError, SandboxError
+from tests.soon import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,7 @@ def test_a_home_that_is_still_attached_stays(kept: Path) -> None:
         assert image.exists()
     finally:
         subprocess.run(["/usr/sbin/losetup", "--detach", device], check=True)
+    eventually(lambda: not homes.loops(image))  # while somebody else looks into it, it goes later
     homes.wipe(kept)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
@@ -165,6 +166,36 @@ def test_an_engine_used_by_the_wrong_thread_says_no_and_harms_nothing() -> None:
     thread.join()
     assert [type(error) for error in caught] == [PolicyUnavailableError]
     assert evaluator.answer(asked)
+
+
+@pytest.mark.parametrize("lives_on", [True, False])
+def test_an_engine_that_another_thread_drops_is_dropped_by_its_own(lives_on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector runs in any thread, and may find an evaluator in the frames of a failure. The engine's objects complain, and are never freed."""
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    box: list[policies.Evaluator] = []
+    made, dropped = threading.Event(), threading.Event()
+    asked = canonical(cases.every()[0].document).decode()
+
+    def make() -> None:
+        box.append(policies.Evaluator(cases.bundle()))
+        box[0].interpret(asked)
+        made.set()
+        if lives_on:
+            assert dropped.wait(60)
+            assert policies.Evaluator(cases.bundle()).answer(asked), "and it goes on answering"
+            assert len(policies._engines.made) == 1, "what nobody has any more is not kept"
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    assert made.wait(60)
+    if not lives_on:
+        thread.join(60)
+    box.clear()
+    gc.collect()
+    dropped.set()
+    thread.join(60)
+    assert complaints == []
 
 
 def test_the_reference_page_is_the_tables() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sulku.closure import CONTROLS, WAYS
 from sulku.errors import NotProvedClosedError, SandboxError, TunnelEndedError
-from sulku.plan import Alive, EndRecord
+from sulku.plan import EndRecord
 from tests.adapters.sandboxes import IMAGE, Bench, bench, left_behind
 
 HOLES = {
@@ -44,9 +44,7 @@ def test_a_sound_workspace_is_proved_closed_by_every_way_and_every_control(here:
     assert {one.canary for one in report.controls if one.alive} >= CONTROLS
     assert not any(one.strangers for one in report.controls)
     assert len(WAYS) >= 25
-    status = here.box.status(plan.tunnel)
-    assert isinstance(status, Alive)
-    assert status.phase == "proved"
+    assert here.alive(plan).phase == "proved"
 
 
 @pytest.mark.parametrize("hole", HOLES)

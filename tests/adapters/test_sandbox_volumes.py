@@ -47,9 +47,7 @@ def test_a_dataset_with_anything_but_ordinary_files_is_refused(here: Bench, spoi
     with pytest.raises(UnsafeFileError):
         here.box.release(plan.tunnel, here.volumes)
     assert here.box.mounted(plan.tunnel) == ()
-    status = here.box.status(plan.tunnel)
-    assert isinstance(status, Alive)
-    assert status.phase == "proved"
+    assert here.alive(plan).phase == "proved"
 
 
 def test_a_path_that_climbs_or_leads_through_a_link_is_refused(here: Bench) -> None:

@@ -51,6 +51,14 @@ def test_a_failure_is_told_with_its_place_and_without_its_values(lines: io.Strin
     assert SECRET not in lines.getvalue()
 
 
+def test_a_failure_is_told_though_python_cannot_draw_it(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    def confused(*_: object) -> list[str]:
+        raise SystemError("AST constructor recursion depth mismatch (before=129, after=34)")
+
+    monkeypatch.setattr("traceback.format_exception", confused)
+    test_a_failure_is_told_with_its_place_and_without_its_values(lines)
+
+
 def test_what_is_said_on_purpose_is_said_whole_and_on_one_line(lines: io.StringIO) -> None:
     structlog.get_logger("ours").warning("odd", tunnel="tun_1", why="two\nlines — ä")
     (told,) = read(lines)

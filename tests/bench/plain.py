@@ -21,7 +21,7 @@ from broker.settings import Settings
 from sulku import ids
 from sulku.links import Address
 from tests.bench.figures import spent
-from tests.stories.installation import free_port
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 TOKEN = "bench-" * 8

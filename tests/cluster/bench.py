@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,9 @@ from sulku.plan import MIB, Limits, Volume, WorkspacePlan
 from tests.cluster import images
 from tests.cluster.cluster import ADDRESS
 from tests.cluster.cluster import Cluster as Real
+from tests.soon import soon
+
+CONTROLLER: Final = (ADDRESS, 20244)  # of network policies: where it says that it lives
 
 HOME: Final = "sulku-bench"  # our own namespace
 CANARY: Final = 7000
@@ -87,6 +90,15 @@ def stocked(folder: Path) -> Path:
     return folder
 
 
+def controller_answers() -> bool:
+    """Return whether the controller of network policies lives."""
+    try:
+        socket.create_connection(CONTROLLER, 1).close()
+    except OSError:
+        return False
+    return True
+
+
 class Bench:
     """A worker's hands on the cluster, for one kind of isolation."""
 
@@ -138,7 +150,7 @@ class Bench:
             ("ipv6-udp", "udp", "fd00:53::1", 7000),
         )
 
-    def plan(self, *, seconds: float = 600) -> WorkspacePlan:
+    def plan(self, *, seconds: float = 6000) -> WorkspacePlan:
         """Return a plan with one dataset and a home of its own."""
         tunnel = ids.new("tun")
         plan = WorkspacePlan(
@@ -189,19 +201,9 @@ class Bench:
             if self.tunnels.status(plan.tunnel) is not None:
                 self.tunnels.stop(plan.tunnel)
                 self.tunnels.acknowledge(plan.tunnel)
-        assert soon(lambda: not [one for plan in self.plans for one in self.left_behind(plan.tunnel)], 30)
+        assert soon(lambda: not [one for plan in self.plans for one in self.left_behind(plan.tunnel)])
 
 
 def sources(plan: WorkspacePlan) -> Mapping[str, Mapping[str, str]]:
     """Return what fills the braces for a plan's datasets: the view is a folder below ``datasets``."""
     return {name: {"name": name, "version": "1", "view": f"{name}/1"} for name in plan.datasets}
-
-
-def soon(condition: Callable[[], object], seconds: float = 20) -> bool:
-    """Return whether ``condition`` comes true in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False

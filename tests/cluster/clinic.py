@@ -25,9 +25,10 @@ from broker.adapters.kubernetes_api import Api
 from sulku.manifests import DOMAIN, TUNNEL, Manifest, Place
 from sulku.rehearsal import DOCTOR
 from tests.cluster import images, programs
-from tests.cluster.bench import GATEWAY, now, soon, stocked
+from tests.cluster.bench import GATEWAY, now, stocked
 from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import CHART, client, values
+from tests.soon import soon
 
 PROGRAM: Final = (CHART.parents[1] / "hub" / "images" / "poddoctor.py").read_text()
 METADATA: Final = "100.100.100.200"  # one of the large clouds'; another test listens on the more usual one
@@ -88,8 +89,8 @@ class Clinic:
         self.made = [space, *chart, *json.loads(self.tongue.there(json.dumps(self.sabotage)))]
         self.cluster.kubectl("apply", "-f", "-", given=_listed([space]))
         self.cluster.kubectl("apply", "-f", "-", given=_listed(self.made[1:]))
-        assert soon(lambda: self.guarded() == self.guards, 30)
-        assert not self.sabotage or soon(self.spoilt, 30)
+        assert soon(lambda: self.guarded() == self.guards)
+        assert not self.sabotage or soon(self.spoilt)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +101,7 @@ class Clinic:
     def _remove(self) -> None:
         self.cluster.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", given=_listed(self.made[1:]))
         self.cluster.kubectl("delete", "--ignore-not-found", "namespace", self.home)
-        assert soon(lambda: not self.guarded(), 30)
+        assert soon(lambda: not self.guarded())
 
     def _rendered(self) -> list[Manifest]:
         decided = values(self.folder)

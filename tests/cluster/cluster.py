@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.adapters import linux
+from broker.adapters.kubernetes_endings import containers
 from tests.cluster import components, pki, programs
 
 ADDRESS: Final = "198.18.0.10"  # of the node; from the block for benchmarks, which nobody routes
@@ -72,7 +73,10 @@ class Cluster:
     def _network(self) -> None:
         """Make the namespace: a veth pair with both ends inside, the default route into it."""
         if Path(f"/run/netns/{self.name}").exists():
-            return
+            made = subprocess.run(["ip", "-n", self.name, "-o", "addr", "show", "dev", "eth0"], capture_output=True, text=True, check=False).stdout
+            if f"inet {ADDRESS}/" in made:
+                return
+            subprocess.run(["ip", "netns", "del", self.name], check=True)  # of somebody who was killed while making it
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         for line in (
             "ip link set lo up", "ip link add eth0 type veth peer name eth0p", "ip link set eth0p up",
@@ -122,7 +126,8 @@ class Cluster:
         """Kill one component and wait until it is dead."""
         pid, until = self.pid(part), time.monotonic() + seconds
         if pid:
-            os.kill(pid, how)
+            with suppress(ProcessLookupError):
+                os.kill(pid, how)
         while self.pid(part) and time.monotonic() < until:
             time.sleep(0.02)
 
@@ -148,6 +153,7 @@ class Cluster:
             with suppress(OSError):
                 linux.umount(target, linux.MNT_DETACH)
         subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+        shutil.rmtree(self.state / components.ADDRESSES, ignore_errors=True)
 
     def _ctr(self, *words: str) -> str:
         command = [str(programs.program("ctr")), "-a", str(self.state / "containerd.sock"), "-n", "k8s.io", *words]
@@ -155,10 +161,15 @@ class Cluster:
 
     def slay(self, pod: Mapping[str, Any], container: str = "") -> None:
         """Kill -9 what runs in a pod, or in one container of it, on the node: nothing is asked of the API server, and nobody is warned."""
-        status = pod["status"]
-        for one in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        for one in containers(pod):
             if one.get("containerID") and container in {"", one["name"]}:
                 self._ctr("tasks", "kill", "-s", "SIGKILL", one["containerID"].removeprefix("containerd://"))
+
+    def lives(self, pod: Mapping[str, Any]) -> bool:
+        """Return whether anything of a pod runs on the node; the API server, which may be away, is not asked."""
+        rows = (line.split() for line in self._ctr("tasks", "ls").splitlines())
+        running = {row[0] for row in rows if row[-1] == "RUNNING"}
+        return any(one.get("containerID", "").removeprefix("containerd://") in running for one in containers(pod))
 
     def load(self, archive: Path) -> None:
         """Import the images of an OCI archive into the node; ClusterError if it cannot be read."""
@@ -174,6 +185,11 @@ class Cluster:
         """The administrator's configuration; good only inside the namespace."""
         return self.state / "pki" / "admin.conf"
 
+    def asking(self) -> list[str]:
+        """Return how kubectl is run as the administrator; what it remembers stays with the cluster, and not in somebody's home."""
+        kept = str(self.state / "kubectl")
+        return [*self.entering(), str(programs.program("kubectl")), "--kubeconfig", str(self.kubeconfig), "--cache-dir", kept]
+
     def kubectl(self, *words: str, given: str | None = None, seconds: float = 60, check: bool = True) -> str:
         """Run kubectl as the administrator and return what it printed.
 
@@ -181,7 +197,7 @@ class Cluster:
             given: Standard input.
             check: Whether a failure raises ClusterError; else what it said on both streams is returned.
         """
-        command = [*self.entering(), str(programs.program("kubectl")), "--kubeconfig", str(self.kubeconfig), *words]
+        command = [*self.asking(), *words]
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=seconds)
         if done.returncode and check:
             raise ClusterError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
@@ -192,7 +208,7 @@ class Cluster:
         return json.loads(self.kubectl("get", *words, "-o", "json"))
 
     def _api_ready(self) -> bool:
-        return "ok" in self.kubectl("get", "--raw", "/readyz", check=False)
+        return self.kubectl("get", "--raw", "/readyz", check=False).startswith("ok")  # a "no" has "ok" in it, of each of its parts that is
 
     def _node_ready(self) -> bool:
         return "condition met" in self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=1s", check=False)

@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.cluster import programs
 
+ADDRESSES: Final = "addresses"  # folder of those that pods have, in the state: who is killed gives none back
 PODS: Final = "10.244.0.0/16"
 SERVICES: Final = "10.96.0.0/16"
 DNS: Final = "10.96.0.10"
@@ -71,7 +72,7 @@ def configure(state: Path) -> None:
     network = {
         "type": "ptp",
         "ipMasq": False,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]},
+        "ipam": {"type": "host-local", "dataDir": str(state / ADDRESSES), "ranges": [[{"subnet": "10.244.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]},
     }
     (state / "cni" / "10-ptp.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": [network]}))
     (state / "runsc.toml").write_text(_RUNSC)
@@ -96,6 +97,7 @@ def _kubelet(state: Path) -> dict[str, object]:
         "cgroupsPerQOS": False,
         "enforceNodeAllocatable": [],
         "failSwapOn": False,
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "10s"},  # as after a first death; who is killed in test after test would wait for minutes
         "clusterDNS": [DNS],
         "clusterDomain": "cluster.local",
         "authentication": {

@@ -29,9 +29,10 @@ from sulku.errors import TunnelEndedError
 from sulku.manifests import DOMAIN, TUNNEL, Manifest, Place, namespace_of
 from sulku.plan import WorkspacePlan
 from tests.cluster import images, programs
-from tests.cluster.bench import _SECURE, GATEWAY, Bench, now, soon, sources, stocked
+from tests.cluster.bench import _SECURE, GATEWAY, Bench, now, sources, stocked
 from tests.cluster.bench import token as workspace_token
 from tests.cluster.cluster import Cluster
+from tests.soon import soon
 
 CHART: Final = Path(__file__).parents[2] / "helm" / "sulku"
 HOME: Final = "guards"  # where the chart is installed in these tests
@@ -189,7 +190,7 @@ class Guarded(Bench):
             cluster.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": batch}))
         cluster.kubectl("wait", "-n", HOME, "--for=condition=Ready", "pod/plain", "--timeout=60s", seconds=90)
         self.admin = Person("administrator", Api(client(cluster)))
-        assert soon(self.holds, 30)
+        assert soon(self.holds)
         tokens = {name: token(cluster, name) for name in ("worker", "hub", "gateway", "broker")}
         self.worker = Translated(client(cluster, token=tokens["worker"]))
         self.accounts = {name: Person(name, Api(client(cluster, token=tokens[name]))) for name in tokens}
@@ -222,7 +223,7 @@ class Guarded(Bench):
         """Remove the guards, and then everything that they guarded."""
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": self.installed})
         self.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", given=listed)
-        assert soon(lambda: not self.holds(), 30)
+        assert soon(lambda: not self.holds())
         self.cluster.kubectl("delete", "namespace", "-l", LABEL, "--wait=false")
         self.cluster.kubectl("delete", "pv", "-l", LABEL, "--wait=false")
         self.cluster.kubectl("delete", "--ignore-not-found", "runtimeclass/guards-plain", f"clusterrolebinding/{self.editor}", f"namespace/{HOME}")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_DAYS: Final = 30
+_DAYS: Final = 3650  # the folder outlives the cluster
 _USES: Final = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 SERVICE: Final = "10.96.0.1"  # the API server's address inside
 _CONFIG: Final = """\

@@ -14,10 +14,10 @@ import pytest
 from sulku.errors import TunnelEndedError
 from sulku.manifests import namespace_of
 from sulku.plan import EndRecord, WorkspacePlan
-from tests.cluster.bench import soon
 from tests.cluster.cluster import Cluster
 from tests.cluster.draws import EVERY, some
 from tests.cluster.mortal import Cut, KilledError, Mortals
+from tests.soon import soon
 
 ROWS = 4  # that a run draws of each table
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000 if EVERY else 400, func_only=True)]
@@ -53,7 +53,7 @@ def killed(mortals: Mortals, most: int) -> WorkspacePlan:
 
 
 def nothing_left(mortals: Mortals, plan: WorkspacePlan) -> bool:
-    return soon(lambda: not mortals.left_behind(plan.tunnel), 60) and not mortals.runs(plan)
+    return soon(lambda: not mortals.left_behind(plan.tunnel)) and not mortals.runs(plan)
 
 
 def test_a_worker_that_is_killed_while_it_opens_leaves_nothing_that_a_reconcile_does_not_end(mortals: Mortals, request: pytest.FixtureRequest) -> None:

@@ -11,8 +11,8 @@ from broker.adapters.kubernetes_endings import KEPT
 from sulku.errors import TunnelEndedError
 from sulku.manifests import namespace_of
 from sulku.plan import WorkspacePlan
-from tests.cluster.bench import soon
 from tests.cluster.mortal import Cut, KilledError, Mortals
+from tests.soon import soon
 
 pytestmark = pytest.mark.slow
 LONGEST = 86400  # seconds: the most that `tunnels.longest` may be
@@ -66,7 +66,7 @@ def test_what_is_made_after_all_is_ended_by_the_next_reconcile(mortals: Mortals,
     worker = mortals.hands()
     worker.acknowledge(over.tunnel)
     worker.forget(older=0)
-    assert soon(lambda: mortals.api.find("Namespace", namespace_of(over.tunnel)) is None, 60)
+    assert soon(lambda: mortals.api.find("Namespace", namespace_of(over.tunnel)) is None)
     mortals.made(over)
     done = mortals.hands().reconcile((), grace=0)
     assert over.tunnel in {getattr(one, "tunnel", "") for one in done}

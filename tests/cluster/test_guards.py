@@ -11,8 +11,9 @@ import pytest
 
 from broker.adapters.kubernetes_api import Api
 from sulku.manifests import POD, Manifest
-from tests.cluster.bench import _SECURE, now, soon
+from tests.cluster.bench import _SECURE, now
 from tests.cluster.guarding import HOME, KWOK, Guarded, Person, changed, client, rendered, values
+from tests.soon import soon
 
 Change = Callable[[Any], None]
 
@@ -179,7 +180,7 @@ def test_the_workers_own_account_opens_a_tunnel_under_the_guards_and_leaves_noth
     assert (record.cause, record.processes_left) == ("stopped", 0)
     guarded.tunnels.acknowledge(plan.tunnel)
     listed = ("ns,pv", "-l", f"guards-test.internal/tunnel={guarded.space(plan)}")
-    assert soon(lambda: not guarded.cluster.get(*listed)["items"], 30)
+    assert soon(lambda: not guarded.cluster.get(*listed)["items"])
 
 
 def test_the_workers_pod_is_let_in(guarded: Guarded, pod: Manifest) -> None:
@@ -309,7 +310,7 @@ def test_a_pod_that_is_deleted_in_the_foreground_goes_too(guarded: Guarded) -> N
     guarded.tunnels.start(plan)
     path = pods(guarded.space(plan), POD)
     guarded.admin.does("DELETE", path, {"propagationPolicy": "Foreground"}, dry=False)
-    assert soon(lambda: "not found" in guarded.cluster.kubectl("get", "pod", POD, "-n", guarded.space(plan), check=False), 20)
+    assert soon(lambda: "not found" in guarded.cluster.kubectl("get", "pod", POD, "-n", guarded.space(plan), check=False))
     assert guarded.tunnels.stop(plan.tunnel).processes_left == 0
     guarded.tunnels.acknowledge(plan.tunnel)
 
@@ -319,7 +320,7 @@ def test_a_pod_that_has_ended_by_itself_is_removed(guarded: Guarded) -> None:
     guarded.tunnels.start(plan)
     guarded.tunnels.shorten(plan.tunnel, now() + timedelta(seconds=1))
     space = guarded.space(plan)
-    assert soon(lambda: guarded.pod(POD, space)["status"]["phase"] == "Failed", 20)
+    assert soon(lambda: guarded.pod(POD, space)["status"]["phase"] == "Failed")
     guarded.admin.does("DELETE", pods(space, POD), {"gracePeriodSeconds": 0})
     record = guarded.tunnels.stop(plan.tunnel)
     assert record.cause == "deadline"

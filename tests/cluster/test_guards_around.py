@@ -10,8 +10,8 @@ import pytest
 
 from sulku.manifests import Manifest
 from tests.cluster.bench import HOME as BENCH
-from tests.cluster.bench import soon
 from tests.cluster.guarding import HOME, LABEL, Guarded, changed, path_of, there
+from tests.soon import soon
 
 SPACE = there("t-0123456789abcdef")
 NAMED = {"name": "x"}

@@ -21,19 +21,19 @@ from broker.adapters.kubernetes_api import Api
 from sulku import ids
 from sulku.errors import ClusterUnavailableError
 from tests.cluster import turns
-from tests.cluster.bench import soon
 from tests.cluster.cluster import ADDRESS
 from tests.cluster.guarding import HOME, Guarded, client
 from tests.cluster.mistakes import Impostor, Opened, elsewhere, listening
 from tests.fakes.broker import OpenTunnel
-from tests.gateway.rig import eventually, over_socket
+from tests.gateway.rig import over_socket
 from tests.hub.rig import USER, Hub
+from tests.soon import eventually, soon
 
 PODS = "10.244.0.0/16"
 INDEX = "203.0.113.7"  # stands for a public index of packages: a block for documentation, which nobody routes
 METADATA = ("169.254.170.2", "168.63.129.16")  # of two clouds; other tests listen at a third
 ELSEWHERE = "https://elsewhere.example"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # two of them open tunnels beside others who do
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, func_only=True)]  # two of them open tunnels beside others who do
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_nobody_signs_in_to_the_hub_with_or_without_a_permit(site: Hub, tunnel: 
 def test_the_hub_starts_nothing_while_the_broker_is_away_or_says_no_and_starts_it_after(site: Hub, record: OpenTunnel) -> None:
     def tried() -> bool:
         site.ask("POST", site.server(record), {})
-        eventually(lambda: not site.ask("GET", site.server(record))[1].get("pending"), within=30)
+        eventually(lambda: not site.ask("GET", site.server(record))[1].get("pending"))
         return bool(site.ask("GET", site.server(record))[1]["ready"])
 
     site.broker.stop()
@@ -161,7 +161,7 @@ def test_no_log_holds_a_token_a_cookie_or_a_header(site: Hub, tunnel: Opened, re
     for wrong in ("marked-by-authority", tunnel.plan.token):
         tunnel.lab.ask("GET", "/api/nothing-there", token=wrong)
     site.broker.stop()
-    assert soon(lambda: b"record not read" in _logs(site), 10)  # what happens is logged
+    assert soon(lambda: b"record not read" in _logs(site))  # what happens is logged
     site.broker.start()
     tickets = list(site.broker.tickets)
     said = _logs(site).decode(errors="replace") + _pod_logs(tunnel)

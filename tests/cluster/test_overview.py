@@ -10,10 +10,11 @@ import pytest
 from broker.adapters.kubernetes_api import Api
 from sulku.manifests import POD, namespace_of
 from sulku.plan import Alive, EndRecord
-from tests.cluster.bench import GATEWAY, Bench, soon
+from tests.cluster.bench import GATEWAY, Bench
 from tests.cluster.cluster import Cluster
 from tests.cluster.guarding import client
 from tests.cluster.mortal import Mortals
+from tests.soon import soon
 
 pytestmark = pytest.mark.draw(3, "overview")
 
@@ -23,7 +24,7 @@ def ours(mortals: Mortals) -> Iterator[Mortals]:
     """Give an installation without a tunnel."""
     yield mortals
     mortals.hands().reconcile((), grace=0)
-    assert soon(lambda: not mortals.hands().overview().tunnels, 60)
+    assert soon(lambda: not mortals.hands().overview().tunnels)
     for record in mortals.hands().ended():
         mortals.tunnels.acknowledge(record.tunnel)
 
@@ -39,7 +40,7 @@ class Counted(Api):
 def test_one_look_names_every_tunnel_and_those_that_ended_by_themselves(ours: Mortals) -> None:
     alive, over = ours.made(), ours.made()
     ours.cluster.kubectl("patch", "pod", POD, "-n", namespace_of(over.tunnel), "--type=merge", "-p", '{"spec": {"activeDeadlineSeconds": 1}}')
-    assert soon(lambda: over.tunnel in ours.tunnels.overview().stopped, 30)
+    assert soon(lambda: over.tunnel in ours.tunnels.overview().stopped)
     seen = ours.tunnels.overview()
     assert {alive.tunnel, over.tunnel} <= seen.tunnels
     assert alive.tunnel not in seen.stopped
@@ -70,7 +71,7 @@ def test_another_installations_tunnels_are_not_seen_and_not_ended(ours: Mortals,
         ours.hands().reconcile((), grace=0)
         assert isinstance(others.tunnels.status(theirs.tunnel), Alive)
         assert others.tunnels.overview().tunnels == {theirs.tunnel}
-        assert soon(lambda: mine.tunnel not in ours.tunnels.overview().tunnels, 30)
+        assert soon(lambda: mine.tunnel not in ours.tunnels.overview().tunnels)
     finally:
         others.clear()
 
@@ -81,7 +82,7 @@ def test_what_nobody_knows_is_ended_after_its_grace_and_what_lives_is_left(ours:
     done = ours.tunnels.reconcile([live.tunnel], grace=0)
     assert [(one.tunnel, one.cause, one.detail) for one in done if isinstance(one, EndRecord)] == [(orphan.tunnel, "stopped", "nobody knew of it")]
     assert ours.runs(live)
-    assert soon(lambda: not ours.left_behind(orphan.tunnel), 30)
+    assert soon(lambda: not ours.left_behind(orphan.tunnel))
     assert ours.tunnels.reconcile([live.tunnel], grace=0) == []
 
 
@@ -103,7 +104,7 @@ def test_a_namespace_that_somebody_else_removes_and_a_volume_that_was_forgotten_
     ours.cluster.kubectl("delete", "namespace", space, "--wait=false")
     done = ours.tunnels.reconcile([plan.tunnel], grace=0)
     assert [one.tunnel for one in done if isinstance(one, EndRecord)] == [plan.tunnel]
-    assert soon(lambda: not ours.left_behind(plan.tunnel), 60)
+    assert soon(lambda: not ours.left_behind(plan.tunnel))
     forgotten = next(one for one in ours.objects(plan) if one["kind"] == "PersistentVolume")
     ours.api.make(forgotten)
     assert ours.tunnels.reconcile(()) == [f"removed volume {forgotten['metadata']['name']}, whose tunnel is gone"]
@@ -120,4 +121,4 @@ def test_claims_that_keep_an_ending_namespace_are_removed(ours: Mortals) -> None
     ours.cluster.kubectl("delete", "namespace", space, "--wait=false")
     done = ours.tunnels.reconcile(())
     assert all(isinstance(one, str) and space in one for one in done)
-    assert soon(lambda: not ours.cluster.get("ns", "-l", f"kubernetes.io/metadata.name={space}")["items"], 30)
+    assert soon(lambda: not ours.cluster.get("ns", "-l", f"kubernetes.io/metadata.name={space}")["items"])

@@ -16,10 +16,11 @@ from sulku.crypto import channels
 from sulku.errors import GateUnavailableError, NotAPodError
 from sulku.manifests import PROBE_PORT
 from tests.cluster import components
-from tests.cluster.bench import HOME, Bench, now, soon, sources, token
+from tests.cluster.bench import HOME, Bench, now, sources, token
 from tests.fakes.broker import FakeBroker
 from tests.gateway.recording import Raw
 from tests.links.rig import LinkedGateway, Papers
+from tests.soon import soon
 
 TRICKS = ("/", "/.", "/..", "//", "/%2e%2e", "/..%2f", "%2f", "%5c", "\\", ";x", "%00", "%0d%0a", "%c0%ae", "%e0%80%af", "%25", "#x", "?x=1", "/../../api/shutdown", "/../contents")
 

@@ -166,8 +166,16 @@ subprocess.run('echo HOSTILE; echo HOSTILE >&2', shell=True)""")
     assert "listening" in world.cluster.kubectl("logs", "services", "-n", HOME)
 
 
+def tried(world: World, way: Way) -> str:
+    """Return what a control prints, of three tries at most: on a busy machine a datagram may be lost."""
+    for _ in range(2):
+        if "OUT" in (said := world.control(way)):
+            return said
+    return world.control(way)
+
+
 def test_each_way_succeeds_where_it_may(world: World) -> None:
     """Without this, a way that was misspelt would count as closed."""
-    failed = {name: said for name, way in world.ways.items() if way.control and "OUT" not in (said := world.control(way))}
+    failed = {name: said for name, way in world.ways.items() if way.control and "OUT" not in (said := tried(world, way))}
     assert failed == {}
     assert sum(bool(way.control) for way in world.ways.values()) >= 40

@@ -178,7 +178,7 @@ def test_no_file_of_the_ledger_can_be_left_out(path: str) -> None:
 @pytest.mark.parametrize("path", TILES)
 def test_a_checksum_that_is_not_the_files_own_is_told(path: str) -> None:
     claimed = struct.pack("<L", zlib.crc32(TILES[path]))
-    assert BUNDLE.count(claimed) == 2  # before the file, and in the directory
+    assert BUNDLE.count(claimed) >= 2  # before the file, and in the directory
     with pytest.raises(BundleError, match="checksum"):
         verify(BUNDLE.replace(claimed, bytes(4)), [KEY.public])
 

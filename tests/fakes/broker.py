@@ -68,6 +68,7 @@ class FakeBroker:
         self.refuse_start: tuple[int, dict[str, str]] | None = None
         self.starts: list[str] = []
         self._server: socketserver.TCPServer | None = None
+        self._leasing = threading.Lock()
 
     def open(self, socket: Path | str, token: str, *, seconds: float = 3600, **more: Any) -> OpenTunnel:
         """Put a tunnel into the record."""
@@ -124,9 +125,11 @@ class FakeBroker:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        server.server_close()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
 
     def told(self, tunnel: OpenTunnel, kind: str) -> list[dict[str, Any]]:
         """Return the reports of one kind on one tunnel."""
@@ -173,8 +176,9 @@ class FakeBroker:
         tunnel = self.tunnels.get(asked["tunnel"])
         if tunnel is None or tunnel.epoch != asked["epoch"]:
             return _no(409, "stale")
-        granted = min(asked["want"], tunnel.budget - tunnel.leased)
-        tunnel.leased += granted
+        with self._leasing:
+            granted = min(asked["want"], tunnel.budget - tunnel.leased)
+            tunnel.leased += granted
         return 200, {"granted": granted, "left": tunnel.budget - tunnel.leased, "total": tunnel.budget}
 
     def _hub(self, identifier: str, rest: list[str]) -> Answer:

@@ -19,6 +19,7 @@ from broker.adapters import policy as adapter
 from broker.adapters.policy_opa import OpaPolicy
 from broker.adapters.policy_regorus import RegorusPolicy
 from broker.flows import applications, outputs, permits, releases, tunnels
+from broker.worker.handlers import OPENING
 from sulku import ids, policies
 from sulku.applications import Verdict
 from sulku.clearance import Clearance, Query
@@ -155,6 +156,8 @@ def test_a_policy_server_killed_in_the_middle_of_an_opening_lets_no_data_in(made
         first = made.tunnel(permit)  # liveness: with the server, all of it works
         tunnel = made.requested(permit, who="aki")
         made.world.fail = lambda what: server.close() if what == "vault.materialise" else None
+        made.work()
+        made.clock.at += OPENING
         made.work()
         assert made.read(tunnel).cause is Cause.FAILED
         assert "workspace.release" not in made.world.asked[made.world.asked.index("workspace.stop") - 2 :]

@@ -43,7 +43,7 @@ def two(cluster: postgres.Cluster, tmp_path: Path) -> Iterator[tuple[Broker, Bro
     cluster.sql(f"CREATE DATABASE {name}")
     url = cluster.url(name)
     with world.broker(tmp_path / "state", url) as first:
-        store = SqlStore(url, tmp_path / "second" / "spool.jsonl", timeout=2)
+        store = SqlStore(url, tmp_path / "second" / "spool.jsonl", timeout=30)
         keys = FileKeys(tmp_path / "state" / "keys")
         archive = Archive(store, keys, first.ports.blobs, first.ports.archive.policies, first.clock.now)  # type: ignore[attr-defined]
         rules = RegorusPolicy(policy.read(world.ROOT / "policies"))

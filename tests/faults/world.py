@@ -277,7 +277,7 @@ def broker(state: Path, url: str | None = None) -> Iterator[Broker]:
     """Make a broker with people and one dataset."""
     state.mkdir(exist_ok=True, parents=True)
     clock = HandClock()
-    store = SqlStore(url or f"sqlite:///{state / 'sulku.db'}", state / "spool.jsonl", timeout=2)
+    store = SqlStore(url or f"sqlite:///{state / 'sulku.db'}", state / "spool.jsonl", timeout=30)
     migrate.upgrade(store.database)
     keys = FileKeys.make(state / "keys", "sulku.test", clock.now())
     rules = policy.read(ROOT / "policies")

@@ -67,7 +67,9 @@ def answering(answer: bytes, end: bytes = b"") -> Callable[[socket.socket, Pod],
     def act(caller: socket.socket, pod: Pod) -> None:
         got = caller.recv(1 << 16)
         while not got.endswith(end):
-            got += caller.recv(1 << 16)
+            if not (more := caller.recv(1 << 16)):
+                return
+            got += more
         caller.settimeout(0.15)
         with suppress(TimeoutError):
             while more := caller.recv(1 << 16):

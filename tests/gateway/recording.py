@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tests.gateway.pods import Pod, Pods
 from tests.gateway.rig import V1, Browser
 
+POLL = "GET /api/contents/outbox?type=directory&content=1 HTTP/1.1"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -49,7 +50,7 @@ class Recording:
     def take(self, *, polls: bool = False) -> list[Arrived]:
         """Return what arrived since the last call; without the gateway's own looks into the outbox, unless asked for."""
         taken, self.requests = self.requests, []
-        return [one for one in taken if polls or not one.line.startswith("GET /api/contents/outbox?")]
+        return [one for one in taken if polls or one.line != POLL]
 
     def _attend(self, caller: socket.socket, pod: Pod) -> None:
         connection, buffer = pod.callers, b""
@@ -65,7 +66,9 @@ class Recording:
                 headers = tuple((name, value) for name, _, value in (row.partition(": ") for row in rows))
                 size = int({name.lower(): value for name, value in headers}.get("content-length", "0"))
                 while len(buffer) < size:
-                    buffer += caller.recv(65536)
+                    if not (more := caller.recv(65536)):
+                        return None
+                    buffer += more
                 body, buffer = buffer[:size], buffer[size:]
                 self.requests.append(Arrived(connection, line, headers, body))
                 if "websocket" in dict(headers).get("Upgrade", ""):
@@ -87,8 +90,10 @@ class Recording:
 def recording() -> Iterator[Recording]:
     """Listen while the block lasts."""
     pods = Pods()
-    yield Recording(pods)
-    pods.close()
+    try:
+        yield Recording(pods)
+    finally:
+        pods.close()
 
 
 class Raw:

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from websocket import WebSocketBadStatusException
 
-from broker.gateway import messages
+from broker.gateway import messages, record
 from sulku.errors import NotAllowedError
 from tests.fakes.broker import OpenTunnel
-from tests.gateway.rig import V1, Browser, GatewayProcess, Workspace, eventually, frame
+from tests.gateway.rig import V1, Browser, GatewayProcess, Workspace, frame
+from tests.soon import SECONDS, eventually
 
 Open = Callable[..., OpenTunnel]
 HEADER = {"msg_id": "1", "msg_type": "status", "session": "s"}
@@ -99,17 +100,17 @@ def test_the_websocket_of_another_origin_or_another_cookie_is_refused(inside: Br
 def end_in(browser: Browser, seconds: float) -> None:
     """Bring the deadline forward, which is always possible, and wait until the gateway knows."""
     browser.tunnel.ends = datetime.now(UTC) + timedelta(seconds=seconds)
-    eventually(lambda: browser.get("/.sulku/status").json["seconds_left"] < 60)
+    eventually(lambda: (told := browser.get("/.sulku/status")).status in {200, 410} and told.json.get("seconds_left", 0) < 60)
 
 
 def test_an_open_websocket_is_closed_at_the_deadline(gateway: GatewayProcess, open_tunnel: Open) -> None:
     browser = gateway.enter(open_tunnel())
     channels = browser.channels(browser.kernel())
     assert channels.text("print(1)") == "1\n"
-    end_in(browser, 2)
+    end_in(browser, 4)
     assert channels.closing() == (4000, "tunnel expired")
     late = datetime.now(UTC) - browser.tunnel.ends
-    assert timedelta(0) <= late < timedelta(seconds=2)
+    assert timedelta(milliseconds=-50) <= late < timedelta(seconds=SECONDS)
     for kind, accept in (("text/html", "text/html"), ("application/problem+json", "")):
         answer = browser.get("/lab", Accept=accept)
         assert answer.status == 410
@@ -124,23 +125,23 @@ def test_the_deadline_holds_when_the_broker_is_dead_and_the_record_cannot_extend
     tunnel = broker.open(workspace.socket, workspace.token)
     browser = own_gateway.enter(tunnel)
     channels = browser.channels(browser.kernel())
-    end_in(browser, 4)
+    end_in(browser, 5)
     ends, tunnel.ends = tunnel.ends, tunnel.ends + timedelta(hours=1)
     time.sleep(1)
     broker.stop()
     assert channels.closing() == (4000, "tunnel expired")
-    assert datetime.now(UTC) - ends < timedelta(seconds=2)
+    assert datetime.now(UTC) - ends < timedelta(seconds=SECONDS)
     assert browser.get("/lab").status == 410
     broker.start()
     assert browser.get("/lab").status == 410, "a later deadline is another tunnel"
 
 
-def test_a_tunnel_that_leaves_the_record_is_cut_within_a_second(inside: Browser, gateway: GatewayProcess) -> None:
+def test_a_tunnel_that_leaves_the_record_is_cut_at_once(inside: Browser, gateway: GatewayProcess) -> None:
     channels = inside.channels(inside.kernel())
     gateway.broker.close(inside.tunnel)
     began = time.monotonic()
     assert channels.closing() == (4000, "tunnel closed")
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < SECONDS
     assert inside.get("/api/kernels").status == 410
 
 
@@ -160,7 +161,7 @@ def test_a_client_that_does_not_read_cannot_hold_its_socket_open(inside: Browser
     time.sleep(2)
     began = time.monotonic()
     gateway.cut(inside.tunnel)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < SECONDS
     assert gateway.control("GET", "/control/health")[0] == 200
 
 
@@ -223,7 +224,7 @@ def test_without_the_broker_nothing_new_passes_and_it_recovers(own_gateway: Gate
     began = time.monotonic()
     answer = browser.get("/api/kernels")
     assert (answer.status, answer.code) == (503, "broker-unavailable")
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < record.WAIT + SECONDS
     assert browser.get("/lab", Accept="text/html").headers["Content-Type"].startswith("text/html")
     assert channels.text("print(1)") == "1\n", "a socket that was open lives on its lease, until the deadline"
     channels.execute(flood(1))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +14,8 @@ from websocket import WebSocketBadStatusException
 
 from sulku import ids
 from tests.fakes.broker import OpenTunnel
-from tests.gateway.rig import Browser, GatewayProcess, eventually
+from tests.gateway.rig import Browser, GatewayProcess
+from tests.soon import eventually
 
 Open = Callable[..., OpenTunnel]
 LAB = "/api/kernels"
@@ -109,6 +113,26 @@ def test_a_new_epoch_ends_sessions_and_sockets_and_people_can_enter_again(inside
     assert inside.get(LAB).status == 200
 
 
+def test_a_ticket_is_taken_though_a_question_is_under_way_that_was_asked_before_it_was_given(own_gateway: GatewayProcess) -> None:
+    """The record that comes back does not know the ticket's epoch yet; people are let in by the next one."""
+    take, asked = own_gateway.broker.answer, threading.Event()
+
+    def slowly(service: str, method: str, target: str, body: bytes) -> Any:
+        found = take(service, method, target, body)
+        if method == "GET" and target.endswith("/tunnels"):
+            asked.set()
+            time.sleep(0.3)
+        return found
+
+    browser = own_gateway.enter(own_gateway.broker.open("/nowhere", "token"))
+    own_gateway.broker.answer = slowly  # type: ignore[method-assign]
+    for _ in range(4):
+        asked.clear()
+        assert asked.wait(30)
+        browser.tunnel.epoch += 1
+        assert browser.enter().status == 303
+
+
 def test_leaving_ends_this_browser_only(inside: Browser, gateway: GatewayProcess) -> None:
     second = gateway.enter(inside.tunnel)
     cookie = inside.cookie
@@ -125,8 +149,7 @@ def test_another_host_is_nothing(inside: Browser, host: str) -> None:
 
 
 def test_an_unknown_tunnel_is_a_human_page_for_people_and_a_problem_for_programs(gateway: GatewayProcess) -> None:
-    unknown = gateway.broker.open("/nowhere", "x")
-    gateway.broker.close(unknown)
+    unknown = OpenTunnel(ids.new("tun"), "/nowhere", "x", datetime.now(UTC))
     page = gateway.browser(unknown).get("/lab", Accept="text/html")
     assert (page.status, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
     assert b"may" in page.body or b"no open tunnel" in page.body

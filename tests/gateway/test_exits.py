@@ -12,7 +12,8 @@ from aiohttp import web
 from broker.gateway import allow, answers, messages
 from broker.gateway.allow import decide
 from sulku.errors import NotAllowedError, PathRefusedError
-from tests.gateway.rig import Browser, GatewayProcess, Workspace, eventually
+from tests.gateway.rig import Browser, GatewayProcess, Workspace
+from tests.soon import eventually
 
 KERNEL = "/api/kernels/01234567-89ab-cdef-0123-456789abcdef"
 

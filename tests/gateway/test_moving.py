@@ -12,7 +12,8 @@ import pytest
 
 from tests.gateway.pods import Pods
 from tests.gateway.recording import Arrived, Recording
-from tests.gateway.rig import Browser, GatewayProcess, eventually
+from tests.gateway.rig import Browser, GatewayProcess
+from tests.soon import eventually
 
 KERNEL = "11111111-2222-3333-4444-555555555555"
 FRESH = 1.0  # seconds that an answer of the broker may be relied on
@@ -39,8 +40,10 @@ def new(pods: Pods) -> Recording:
 def within(gateway: GatewayProcess, place: Recording, token: str = "first") -> Iterator[Browser]:
     """Be in a tunnel whose workspace is at ``place``."""
     tunnel = gateway.broker.open(place.address, token)
-    yield gateway.enter(tunnel)
-    gateway.broker.tunnels.pop(tunnel.id, None)
+    try:
+        yield gateway.enter(tunnel)
+    finally:
+        gateway.broker.tunnels.pop(tunnel.id, None)
 
 
 def tokens(taken: list[Arrived]) -> set[str]:
@@ -50,7 +53,12 @@ def tokens(taken: list[Arrived]) -> set[str]:
 def refreshed(gateway: GatewayProcess) -> None:
     """Return when every answer that the gateway relies on was asked for after this call."""
     began = time.monotonic()
-    eventually(lambda: gateway.control("GET", "/control/health")[1]["snapshot_age"] < time.monotonic() - began)
+
+    def since() -> bool:
+        passed = time.monotonic() - began
+        return bool(gateway.control("GET", "/control/health")[1]["snapshot_age"] < passed)
+
+    eventually(since)
 
 
 def test_a_workspace_that_moves_is_followed_and_its_old_place_hears_no_more(gateway: GatewayProcess, old: Recording, new: Recording) -> None:
@@ -133,7 +141,7 @@ def test_a_save_that_began_before_a_move_ends_at_neither_place(gateway: GatewayP
     with within(gateway, old) as browser:
         old.take(polls=True)
         with half(browser, BODY) as connection:
-            time.sleep(0.1)
+            time.sleep(1)
             browser.tunnel.socket = new.address
             refreshed(gateway)
             eventually(lambda: new.take(polls=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +14,9 @@ from websocket import WebSocketBadStatusException
 
 from tests.fakes.broker import FakeBroker
 from tests.gateway.rig import Browser, GatewayProcess, Workspace
+from tests.ports import free_port
 
 KERNEL = "00000000-0000-0000-0000-000000000000"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +29,10 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 def within(gateway: GatewayProcess, address: str, token: str) -> Iterator[Browser]:
     """Be in a tunnel whose workspace is at ``address`` while the block lasts: an address has one tunnel at a time."""
     tunnel = gateway.broker.open(address, token)
-    yield gateway.enter(tunnel)
-    gateway.broker.close(tunnel)
+    try:
+        yield gateway.enter(tunnel)
+    finally:
+        gateway.broker.close(tunnel)
 
 
 @pytest.fixture
@@ -92,22 +89,24 @@ def elsewhere(location: str = "") -> Iterator[tuple[int, list[str]]]:
     handler = type("Handler", (Elsewhere,), {"came": [], "location": location})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server.server_port, handler.came
-    server.shutdown()
-    server.server_close()
+    try:
+        yield server.server_port, handler.came
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_workspace_that_sends_us_elsewhere_is_not_followed(gateway: GatewayProcess) -> None:
     with elsewhere() as (port, came), elsewhere(f"http://127.0.0.1:{port}/secret") as (trap, asked):
-        browser = gateway.enter(gateway.broker.open(f"http://127.0.0.1:{trap}", "token"))
-        assert browser.get("/api/kernels").status == 502
-        with pytest.raises(WebSocketBadStatusException):
-            browser.channels(KERNEL)
+        with within(gateway, f"http://127.0.0.1:{trap}", "token") as browser:
+            assert browser.get("/api/kernels").status == 502
+            with pytest.raises(WebSocketBadStatusException):
+                browser.channels(KERNEL)
         assert len(asked) >= 2, "the trap was asked over HTTP and for a websocket"
         assert came == []
-        honest = gateway.enter(gateway.broker.open(f"http://127.0.0.1:{port}", "token"))
-        assert honest.get("/api/kernels").status == 200
-        assert came == ["/api/kernels"], "and it would have answered"
+        with within(gateway, f"http://127.0.0.1:{port}", "token") as honest:
+            assert honest.get("/api/kernels").status == 200
+        assert "/api/kernels" in came, "and it would have answered"
 
 
 def test_no_proxy_of_the_environment_comes_between(tmp_path: Path, pod: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 from sulku.manifests import PROBE_PORT, WORKSPACE_PORT
 from tests.fakes.broker import FakeBroker
 from tests.gateway.pods import METADATA, NEXT, OTHERS, POD, POD6, PODS, SERVICE, Pod, Pods, answering, network, silent
-from tests.gateway.rig import ROOT, GatewayProcess, eventually
+from tests.gateway.rig import ROOT, GatewayProcess
 from tests.links.rig import REFUSED, LinkedGateway, Papers
+from tests.soon import eventually
 
 MOST = 32
 
@@ -65,12 +67,20 @@ def papers(folder: Path) -> Papers:
     return Papers(folder / "certificates")
 
 
-@pytest.fixture(scope="module")
-def broker(folder: Path) -> Iterator[FakeBroker]:
+@contextmanager
+def keeping(folder: Path) -> Iterator[FakeBroker]:
+    """A broker with a record of tunnels."""
     made = FakeBroker(folder, "gateway-token")
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="module")
+def broker(folder: Path) -> Iterator[FakeBroker]:
+    """A broker in whose record there is never a tunnel, so that its gateway calls a pod for the worker alone."""
+    with keeping(folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -193,16 +203,17 @@ def test_a_network_that_is_not_one_of_pods_is_refused_at_the_start(broker: FakeB
     assert (ended.returncode, ended.stderr.partition(":")[0]) == (6, "configuration"), ended.stderr
 
 
-def test_people_are_led_to_pods_alone_too(gate: Gate, pods: Pods, broker: FakeBroker) -> None:
+def test_people_are_led_to_pods_alone_too(gate: Gate, pods: Pods, papers: Papers, tmp_path: Path) -> None:
+    """By a gateway of its own: one that led a person to a pod goes on asking there whether something lies in the outbox."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]"
     pod, next_, outside = pods.at(POD, WORKSPACE_PORT, answer), pods.at(NEXT, PROBE_PORT, answer), pods.at(SERVICE, WORKSPACE_PORT, answer)
-    assert gate.running.enter(broker.open(f"http://{POD}:{WORKSPACE_PORT}", "token")).get("/api/kernels").status == 200
-    for one in (f"http://{SERVICE}:{WORKSPACE_PORT}", f"http://{NEXT}:{PROBE_PORT}"):
-        refused = gate.running.enter(broker.open(one, "token")).get("/api/kernels")
-        assert (refused.status, refused.code) == (502, "workspace-unavailable")
+    with keeping(tmp_path) as record, LinkedGateway(tmp_path, record, papers, workspace_networks=[PODS]).run() as running:
+        assert running.enter(record.open(f"http://{POD}:{WORKSPACE_PORT}", "token")).get("/api/kernels").status == 200
+        for one in (f"http://{SERVICE}:{WORKSPACE_PORT}", f"http://{NEXT}:{PROBE_PORT}"):
+            refused = running.enter(record.open(one, "token")).get("/api/kernels")
+            assert (refused.status, refused.code) == (502, "workspace-unavailable")
     assert pod.callers
     assert (next_.callers, outside.callers) == (0, 0), OTHERS
-    broker.tunnels.clear()
 
 
 # --- how long, how much, how many -------------------------------------------------------------------------------------
@@ -271,7 +282,7 @@ def test_a_pod_that_is_not_there_or_hangs_up_is_said(gate: Gate, pods: Pods) -> 
 def test_so_many_at_once_and_no_more_and_then_again(gate: Gate, pods: Pods) -> None:
     slow, quick = pods.at(POD, PROBE_PORT, silent), pods.at(POD, WORKSPACE_PORT, b"here\n")
     with ThreadPoolExecutor(MOST) as pool:
-        waiting = [pool.submit(gate.code, POD, PROBE_PORT, seconds=6) for _ in range(MOST)]
+        waiting = [pool.submit(gate.code, POD, PROBE_PORT, seconds=20) for _ in range(MOST)]
         eventually(lambda: slow.callers == MOST)
         assert gate.code(POD, WORKSPACE_PORT) == (503, "gate-busy")
         assert quick.callers == 0

@@ -21,6 +21,7 @@ class Clocks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.boot, self.wall = 1000.0, NOON
+        monkeypatch.setattr("broker.gateway.record.WAIT", 0.0)
         monkeypatch.setattr(clock, "boot", lambda: self.boot)
         monkeypatch.setattr(clock, "until", lambda moment: (moment - self.wall).total_seconds())
 
@@ -35,8 +36,12 @@ class Upstream:
     def __init__(self) -> None:
         self.tunnel = OpenTunnel("tun_0123456789abcdef", "/ws.sock", "token", NOON + timedelta(hours=1))
         self.answer: Any = None
+        self.failing = 0  # so many questions more are not answered in time
 
     async def get(self, _: str) -> Any:
+        if self.failing:
+            self.failing -= 1
+            raise BrokerUnavailableError("no answer in time")
         return self.answer or {"tunnels": [self.tunnel.record()]}
 
 
@@ -111,3 +116,25 @@ def test_an_answer_that_was_asked_for_before_a_cut_does_not_count(record: Record
         find(record, upstream)
     upstream.get = usual  # type: ignore[method-assign]
     assert find(record, upstream).id == upstream.tunnel.id
+
+
+def test_a_broker_that_is_slow_is_asked_again_and_nothing_passes_meanwhile(record: Record, upstream: Upstream, clocks: Clocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream.failing = 2
+    with pytest.raises(BrokerUnavailableError):
+        find(record, upstream)
+    monkeypatch.setattr("broker.gateway.record.WAIT", 3.0)
+    assert find(record, upstream).id == upstream.tunnel.id
+    assert upstream.failing == 0
+
+
+def test_who_waits_for_a_slow_broker_is_not_let_in_past_the_deadline(record: Record, upstream: Upstream, clocks: Clocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(_: str) -> Any:
+        clocks.pass_(2)
+        raise BrokerUnavailableError("no answer in time")
+
+    find(record, upstream)
+    clocks.pass_(3599)
+    upstream.get = slow  # type: ignore[method-assign]
+    monkeypatch.setattr("broker.gateway.record.WAIT", 3.0)
+    with pytest.raises(TunnelEndedError):
+        find(record, upstream)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 from broker.gateway import reports as module
 from broker.gateway.reports import Reports
 from broker.gateway.upstream import Broker
+from sulku import ids
 from sulku.errors import RecorderFullError
 from sulku.links import Address
 from tests.fakes.broker import FakeBroker, OpenTunnel
-from tests.gateway.rig import Browser, GatewayProcess, Workspace, eventually
+from tests.gateway.rig import Browser, GatewayProcess, Workspace
+from tests.soon import eventually
 
 TUNNEL = "tun_0123456789abcdef"
 
@@ -40,10 +43,8 @@ async def _with(broker: FakeBroker, folder: Path, act: Callable[[Reports], Any],
     tasks = [asyncio.create_task(reports.write()), asyncio.create_task(reports.send())]
     try:
         await act(reports)
-        for _ in range(500):
-            if not until or len(broker.reports) >= until:
-                break
-            await asyncio.sleep(0.02)
+        if until:  # told, and their answers heard: who does not hear one tells again
+            await asyncio.to_thread(eventually, lambda: len(broker.reports) >= until and not reports.pending)
     finally:
         for task in tasks:
             task.cancel()
@@ -203,7 +204,7 @@ def submit(outbox: Path, name: str, **files: bytes) -> Path:
 
 
 def receipt(folder: Path) -> dict[str, Any]:
-    found: str = eventually(lambda: (folder / "receipt.json").exists() and (folder / "receipt.json").read_text(), within=15)
+    found: str = eventually(lambda: (folder / "receipt.json").exists() and (folder / "receipt.json").read_text())
     return dict(json.loads(found))
 
 
@@ -267,14 +268,18 @@ def test_the_control_socket_answers_only_who_shows_the_token(gateway: GatewayPro
     for token in ("", "wrong", "control-tokenx", "ä"):
         assert gateway.control("GET", "/control/health", token=token)[0] == 401
         assert gateway.control("POST", "/control/cut", {"tunnel": TUNNEL, "reason": "x"}, token=token)[0] == 401
-    assert gateway.control("GET", "/control/health")[1]["snapshot_age"] < 2
+    eventually(lambda: gateway.control("GET", "/control/health")[1]["snapshot_age"] < 2)
     assert (gateway.folder / "gateway.sock").stat().st_mode & 0o777 == 0o600
     assert "sulku_gateway_tunnels " in gateway.control("GET", "/metrics")[1]
 
 
+def never(socket: str) -> OpenTunnel:
+    """Return a tunnel that is in no record, and never was."""
+    return OpenTunnel(ids.new("tun"), socket, "token", datetime.now(UTC))
+
+
 def test_a_route_is_only_a_hint(gateway: GatewayProcess, workspace: Workspace) -> None:
-    tunnel = gateway.broker.open(workspace.socket, workspace.token)
-    gateway.broker.close(tunnel)
+    tunnel = never(workspace.socket)
     route = {"routespec": f"/user/u/{tunnel.label}/", "target": f"http+unix://{workspace.socket}", "data": {"user": "u"}}
     assert gateway.control("PUT", "/control/routes", route)[0] == 204
     assert route in gateway.control("GET", "/control/routes")[1]["routes"]

@@ -13,7 +13,8 @@ import pytest
 
 from sulku.crypto import seal
 from tests.fakes.broker import FakeBroker, OpenTunnel
-from tests.gateway.rig import ROOT, Browser, GatewayProcess, Workspace, eventually
+from tests.gateway.rig import ROOT, Browser, GatewayProcess, Workspace
+from tests.soon import eventually
 
 LAB = "/api/kernels"
 Pair = tuple[GatewayProcess, GatewayProcess]

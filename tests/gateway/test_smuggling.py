@@ -9,8 +9,10 @@ import json
 import posixpath
 import re
 import socket
+import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -257,7 +259,7 @@ def test_a_trick_anywhere_in_a_path_leads_nowhere_else(wire: Wire, target: str, 
     if lines:
         assert lines == [f"{method} {spoilt} HTTP/1.1"], "what arrives is what was asked, to the letter"
     else:
-        assert statuses[0] in {400, 401, 403, 404, 502, 200, 303}
+        assert statuses[0] in {400, 401, 403, 404, 422, 502, 200, 303}
 
 
 @PLAIN
@@ -351,3 +353,53 @@ def test_a_request_that_never_ends_holds_up_nobody_else(wire: Wire, gateway: Gat
         assert time.monotonic() - began < 5
 
 
+
+
+@PLAIN
+@given(body=st.integers(0, 99), abrupt=st.booleans(), method=st.sampled_from(["POST", "PUT", "PATCH"]))
+def test_who_leaves_in_the_middle_of_a_request_passes_nothing_on_and_is_no_fault(
+    wire: Wire, gateway: GatewayProcess, method: str, body: int, *, abrupt: bool
+) -> None:
+    wire.workspace.take()
+    said = len(gateway.said())
+    with socket.create_connection(("127.0.0.1", gateway.port), 5) as leaver:
+        leaver.sendall(wire.raw.request(method, "/api/sessions", "Content-Length: 100\r\n", "{" * body).encode())
+        if abrupt:
+            leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+    assert wire.raw.send(wire.raw.request()) == [200, 200], "others are served"
+    assert [one.line for one in wire.workspace.take()] == ["GET /api/kernels HTTP/1.1"]
+    assert " ERROR " not in gateway.said()[said:], "an operator would be called for nothing"
+
+
+SPOILT = {
+    "no gzip": ("Content-Encoding: gzip\r\nContent-Length: 20\r\n", "x" * 20),
+    "half of gzip": ("Content-Encoding: gzip\r\nContent-Length: 400\r\n", "\x1f\x8b\x08" + "x" * 30),
+    "no deflate": ("Content-Encoding: deflate\r\nContent-Length: 20\r\n", "x" * 20),
+    "no brotli": ("Content-Encoding: br\r\nContent-Length: 20\r\n", "x" * 20),
+    "no zstd": ("Content-Encoding: zstd\r\nContent-Length: 20\r\n", "x" * 20),
+    "another coding": ("Content-Encoding: x\r\nContent-Length: 20\r\n", "x" * 20),
+    "no chunk": ("Transfer-Encoding: chunked\r\n", "nothing"),
+    "a chunk and no other": ("Transfer-Encoding: chunked\r\n", "5\r\nxxxxx\r\nnothing\r\n"),
+    "a chunk too long": ("Transfer-Encoding: chunked\r\n", "5\r\nxxxxxxxxxxxxx\r\n0\r\n\r\n"),
+    "trailers without end": ("Transfer-Encoding: chunked\r\n", "0\r\n" + "X: y\r\n" * 50),
+}
+
+
+@pytest.mark.parametrize("later", [0.0, 0.1])
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_body_that_is_not_what_it_is_said_to_be_is_refused_and_is_no_fault(wire: Wire, gateway: GatewayProcess, how: str, later: float) -> None:
+    """Whether it comes with the head or while the gateway hears out what is on its way; anybody can send it."""
+    more, body = SPOILT[how]
+    said = len(gateway.said())
+    with socket.create_connection(("127.0.0.1", gateway.port), 15) as connection:
+        connection.sendall(wire.raw.request("POST", "/api/sessions", more).encode())
+        time.sleep(later)
+        with suppress(ConnectionError):
+            connection.sendall(body.encode("latin-1"))
+        with suppress(ConnectionError):
+            assert re.match(rb"HTTP/1\.[01] 400 ", connection.recv(65536))
+            while connection.recv(65536):
+                pass
+    assert wire.raw.send(wire.raw.request()) == [200, 200], "others are served"
+    assert [one.line for one in wire.workspace.take()] == ["GET /api/kernels HTTP/1.1"]
+    assert " ERROR " not in gateway.said()[said:], "an operator would be called for nothing"

@@ -45,6 +45,12 @@ def left(config: Any, items: list[Any]) -> list[str]:
     return [one.nodeid.rpartition("::")[2] for one in given]
 
 
+@pytest.fixture(autouse=True)
+def some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw, also in a run that takes every row."""
+    monkeypatch.setattr(draws, "EVERY", False)
+
+
 TABLE = [Item("other"), *(Item(f"one[{number}]", 2) for number in range(20)), *(Item(f"two[{number}]", 3, "both") for number in range(5))]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.broker import FakeBroker, OpenTunnel
-from tests.gateway.rig import ROOT, GatewayProcess, eventually, over_socket, process
+from tests.gateway.rig import ROOT, GatewayProcess, over_socket, process
+from tests.soon import eventually
 
 USER = "usr_0123456789abcdef"
 
@@ -40,7 +41,7 @@ class Hub:
         program = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "hub/jupyterhub_config.py")]
         environment = {"SULKU_HUB_CONFIG": str(self.folder / "hub.json"), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         with process(*program, cwd=self.folder, **environment) as self.process:
-            eventually(self.answers, within=60)
+            eventually(self.answers)
             yield self
 
     def answers(self) -> bool:
@@ -56,7 +57,7 @@ class Hub:
 
     def spawn(self, tunnel: OpenTunnel) -> None:
         assert self.ask("POST", self.server(tunnel), {})[0] in {201, 202}
-        eventually(lambda: self.ask("GET", self.server(tunnel))[1].get("ready"), within=30)
+        eventually(lambda: self.ask("GET", self.server(tunnel))[1].get("ready"))
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ import pytest
 from hub.proxy import with_port, without_port
 from sulku import ids
 from tests.fakes.broker import OpenTunnel
-from tests.gateway.rig import Workspace, eventually, over_socket
+from tests.gateway.rig import Workspace, over_socket
 from tests.hub.rig import USER, Hub, serving
+from tests.soon import eventually
 
 pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_a_restart_of_the_hub_leaves_tunnels_and_people_alone(own_hub: Hub, work
     assert browser.get("/api/kernels").status == 200
     assert not tunnel.stopped
     with hub.run():
-        eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"), within=30)
+        eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"))
         assert not tunnel.stopped
         assert routes(hub, tunnel)[0]["target"].endswith("ws.sock")
 
@@ -111,7 +112,7 @@ def test_a_workspace_in_a_pod_that_the_hub_has_no_way_to_is_believed_of_the_brok
     os.killpg(hub.process.pid, signal.SIGTERM)
     hub.process.wait(timeout=30)
     with hub.run():
-        eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"), within=30)
+        eventually(lambda: hub.ask("GET", hub.server(tunnel))[1].get("ready"))
         assert not tunnel.stopped
         assert hub.ask("DELETE", hub.server(tunnel), {"remove": True})[0] in {202, 204}
         eventually(lambda: tunnel.stopped)
@@ -121,7 +122,7 @@ def test_a_workspace_in_a_pod_that_the_hub_has_no_way_to_is_believed_of_the_brok
 def test_an_address_that_is_none_or_would_be_mangled_is_no_workspace(hub: Hub, workspace: Workspace, address: str) -> None:
     wrong = hub.broker.open(address, "token")
     hub.ask("POST", hub.server(wrong), {})
-    eventually(lambda: not hub.ask("GET", hub.server(wrong))[1].get("pending"), within=20)
+    eventually(lambda: not hub.ask("GET", hub.server(wrong))[1].get("pending"))
     assert hub.ask("GET", hub.server(wrong))[1]["ready"] is False
     assert routes(hub, wrong) == []
     hub.spawn(hub.broker.open(workspace.socket, workspace.token))
@@ -132,7 +133,7 @@ def test_a_broker_that_is_away_stops_no_server_and_refuses_new_ones(hub: Hub, wo
     hub.spawn(first)
     hub.broker.stop()
     hub.ask("POST", hub.server(second), {})
-    eventually(lambda: not hub.ask("GET", hub.server(second))[1].get("pending"), within=20)
+    eventually(lambda: not hub.ask("GET", hub.server(second))[1].get("pending"))
     assert hub.ask("GET", hub.server(second))[1]["ready"] is False
     assert hub.ask("GET", hub.server(first))[1]["ready"] is True
     hub.broker.start()

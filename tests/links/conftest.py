@@ -13,7 +13,9 @@ from broker.serving import inner_server
 from broker.settings import Settings
 from broker.web.api.internal import create_internal_app
 from tests.hub.rig import USER
-from tests.links.rig import Door, Papers, Site, eventually, free_port, site
+from tests.links.rig import Door, Papers, Site, site
+from tests.ports import free_port
+from tests.soon import eventually
 
 TOKENS = {"gateway": "g" * 43, "hub": "h" * 43}
 TUNNEL = "tun_0123456789abcdef"
@@ -48,6 +50,7 @@ class inside:
         files: dict[str, Any] = papers.settings("broker")
         settings = Settings(state=state, broker_address=f"https://127.0.0.1:{self.port}", **files)
         self.server, self.listener = inner_server(create_internal_app(None, TOKENS, Desk()), settings)  # type: ignore[arg-type]
+        self.server.config.timeout_keep_alive = 60  # the callers keep theirs, and a disk may take its time to renew certificates
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
         asks = {"hub": (f"/internal/hub/tunnels/{TUNNEL}", f"Bearer {TOKENS['hub']}")}
         self.door = Door("broker", self.port, papers, asks)

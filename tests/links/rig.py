@@ -21,8 +21,10 @@ from sulku.crypto import certificates as papers
 from sulku.crypto import channels
 from sulku.crypto.channels import Files
 from tests.fakes.broker import FakeBroker
-from tests.gateway.rig import GatewayProcess, eventually
+from tests.gateway.rig import GatewayProcess
 from tests.hub.rig import Hub
+from tests.ports import free_port
+from tests.soon import eventually
 
 WEEK = timedelta(days=7)
 REFUSED = (OSError, http.client.HTTPException)  # a handshake that fails, or a connection that is closed at once
@@ -30,11 +32,6 @@ REFUSED = (OSError, http.client.HTTPException)  # a handshake that fails, or a c
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 class Papers:
@@ -126,7 +123,7 @@ class Door:
         trust: str = "",
     ) -> tuple[int, Any]:
         """Ask with a certificate; return status and JSON value or text."""
-        with socket.create_connection((self.host, self.port), 10) as raw, self.wrap(raw, shown, highest, trust) as tls:
+        with socket.create_connection((self.host, self.port), 60) as raw, self.wrap(raw, shown, highest, trust) as tls:
             connection = http.client.HTTPConnection("localhost")
             connection.sock = tls
             connection.request(method, path, None if body is None else json.dumps(body), {"Authorization": authorization})
@@ -144,7 +141,7 @@ class Door:
 
     def shows(self) -> bytes:
         """Return the certificate that a caller sees now, DER."""
-        with socket.create_connection((self.host, self.port), 10) as raw, self.wrap(raw, self.papers.of(min(self.asks))) as tls:
+        with socket.create_connection((self.host, self.port), 60) as raw, self.wrap(raw, self.papers.of(min(self.asks))) as tls:
             return tls.getpeercert(binary_form=True) or b""
 
 
@@ -197,4 +194,4 @@ def site(folder: Path) -> Iterator[Site]:
     made.broker.stop()
 
 
-__all__ = ["REFUSED", "WEEK", "Door", "LinkedGateway", "Papers", "Site", "eventually", "free_port", "now", "site"]
+__all__ = ["REFUSED", "WEEK", "Door", "LinkedGateway", "Papers", "Site", "eventually", "now", "site"]

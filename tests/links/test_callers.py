@@ -17,13 +17,14 @@ import pytest
 from broker.adapters.gate import GateControl
 from broker.adapters.hub import JupyterHub
 from broker.gateway.upstream import Broker
-from sulku import ids
+from sulku import ids, links
 from sulku.crypto import channels
 from sulku.crypto.channels import Files
 from sulku.errors import BrokerUnavailableError, CertificateUnfitError, ConfigurationError, GateUnavailableError, HubUnavailableError
 from sulku.links import PARTS, Address
 from sulku.tunnels import Tunnel
-from tests.links.rig import WEEK, Papers, free_port, now
+from tests.links.rig import WEEK, Papers, now
+from tests.ports import free_port
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -143,7 +144,7 @@ def test_no_proxy_of_the_environment_comes_between(papers: Papers, call: Call, m
     assert heard
 
 
-def test_a_gateway_whose_broker_is_just_starting_tries_the_name_again_and_not_for_ever(papers: Papers) -> None:
+def test_a_gateway_whose_broker_is_just_starting_tries_the_name_again_and_not_for_ever(papers: Papers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind one name of a cluster there are several; one that has an address and does not listen yet must not speak for all."""
     port = free_port()
 
@@ -154,6 +155,7 @@ def test_a_gateway_whose_broker_is_just_starting_tries_the_name_again_and_not_fo
     done = threading.Event()
     with pytest.raises(BrokerUnavailableError):
         gateway_to_broker(papers, Address(scheme="https", host="127.0.0.1", port=port))
+    monkeypatch.setattr(links, "PAUSE", 1.0)
     late = threading.Timer(0.1, start)
     late.start()
     try:

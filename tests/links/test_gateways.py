@@ -16,7 +16,8 @@ from sulku.errors import GateUnavailableError
 from sulku.links import Address
 from tests.fakes.broker import FakeBroker, OpenTunnel
 from tests.gateway.rig import Channels, Workspace
-from tests.links.rig import LinkedGateway, Papers, free_port
+from tests.links.rig import LinkedGateway, Papers
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 HOSTS = ("127.0.0.1", "127.0.0.2")

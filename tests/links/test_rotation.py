@@ -17,7 +17,8 @@ from broker.adapters import certificates
 from sulku.crypto import channels
 from sulku.crypto.channels import Files
 from tests.gateway.rig import Workspace
-from tests.links.rig import REFUSED, WEEK, Door, Papers, Site, eventually, now
+from tests.links.rig import REFUSED, WEEK, Door, Papers, Site, now
+from tests.soon import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +143,6 @@ def test_a_kernels_websocket_lives_while_all_certificates_and_the_authority_chan
         eventually(lambda: browser.get("/api/kernels").status == 200)
         assert channels_.text("print('x' * 600_000)") == "x" * 600_000 + "\n", "three slices of budget, leased by the new certificates"
         assert tunnel.leased > leased
-        assert linked.broker.told(tunnel, "executed")
+        eventually(lambda: linked.broker.told(tunnel, "executed"))
         assert linked.gateway.cut(tunnel) >= 1, "the broker's next cut comes through, by the new certificates too"
         assert channels_.closing()[0] == 4000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -38,14 +38,17 @@ def serving(*words: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{_port(server)}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 def _port(server: subprocess.Popen[bytes]) -> int:
     """Return the port that ``server`` listens on, from the kernel: it says only that it was given 0."""
-    for _ in range(400):
+    for _ in range(2400):
         assert server.poll() is None, "the policy server ended"
-        own = {str(entry.readlink()) for entry in Path(f"/proc/{server.pid}/fd").iterdir() if entry.is_symlink()}
+        own = set()
+        for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since
+                own.add(str(entry.readlink()))
         for line in Path(f"/proc/{server.pid}/net/tcp").read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split()[:10]
             if state == _LISTENING and f"socket:[{inode}]" in own:

@@ -26,7 +26,7 @@ def running() -> Iterator[str]:
         yield f"redis+socket://{path}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -56,7 +56,7 @@ def fresh_postgres(cluster: postgres.Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def store(url: str, tmp_path: Path) -> Iterator[SqlStore]:
-    made = SqlStore(url, tmp_path / "spool", timeout=2.0)
+    made = SqlStore(url, tmp_path / "spool", timeout=30)
     yield made
     made.close()
 

@@ -6,19 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from broker.adapters.clock import SystemClock
-from broker.store.outbox import put
+from broker.store.outbox import HOLD, put
 from broker.store.store import SqlStore
 from broker.worker.celery_app import Relay, make_app
 from sulku.ports import Effect
 from tests.servers import redis
+from tests.soon import eventually
 
 WORKER = """
 import os, sys, time
@@ -40,10 +40,10 @@ make_app(address, store.outbox, {"say": say, "hang": hang}, SystemClock()).worke
 
 
 class Later(SystemClock):
-    """The machine's clock, ten minutes fast."""
+    """The machine's clock, fast by as long as an effect is held without a word from its worker."""
 
     def now(self) -> datetime:
-        return super().now() + timedelta(minutes=10)
+        return super().now() + HOLD
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +59,12 @@ def start(url: str, tmp_path: Path, address: str, **environment: str) -> subproc
 
 
 def wait(path: Path, lines: int) -> list[str]:
-    for _ in range(1200):
-        if path.exists() and len(path.read_text().splitlines()) >= lines:
-            return path.read_text().splitlines()
-        time.sleep(0.05)
-    raise AssertionError("the worker did nothing")
+    eventually(lambda: path.exists() and len(path.read_text().splitlines()) >= lines)
+    return path.read_text().splitlines()
 
 
 def settle(store: SqlStore) -> None:
-    for _ in range(1200):
-        if store.outbox.waiting()[0] == 0:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the outbox was not settled")
+    eventually(lambda: store.outbox.waiting()[0] == 0)
 
 
 def queue(store: SqlStore, at: datetime, *effects: Effect) -> None:
@@ -109,7 +102,7 @@ def test_an_effect_whose_worker_was_killed_is_done_again(store: SqlStore, url: s
         child.wait()
     assert store.outbox.waiting()[0] == 1
     assert Relay(app, store.outbox, clock).run_once() == 0
-    assert Relay(app, store.outbox, Later()).run_once() == 1  # the lease has ended
+    assert Relay(app, store.outbox, Later()).run_once() == 1  # not two minutes later: who was at work on it says no more
     child = start(url, tmp_path, address, QUICK="1")
     try:
         settle(store)

@@ -107,7 +107,7 @@ def test_a_full_disk_refuses_and_a_freed_one_goes_on(sqlite_url: str, tmp_path: 
 
 def test_a_busy_database_is_given_up_on_in_time(store: SqlStore, url: str, tmp_path: Path) -> None:
     identifier = deeds.tunnel(store)
-    other = SqlStore(url, tmp_path / "spool", timeout=0.2)
+    other = SqlStore(url, tmp_path / "spool", timeout=1.0)
     with store.begin(cleared(store, AINO, identifier), at=AT) as unit:
         unit.lock([identifier])
         with pytest.raises(StoreUnavailableError):

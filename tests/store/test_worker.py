@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
-from broker.store.outbox import LEASE, TRIES, put
+from broker.store.outbox import HOLD, LEASE, TRIES, Claimed, put
 from broker.store.store import SqlStore
+from broker.store.tables import OUTBOX
 from broker.worker.loop import Worker
-from sulku.errors import DeniedError, NotFoundError, PolicyUnavailableError, StaleError
+from sulku.codec import unstamp
+from sulku.errors import DeniedError, NotFoundError, PolicyUnavailableError, StaleError, StoreUnavailableError
 from sulku.ports import Effect
+from tests.soon import soon
 from tests.store import deeds
 from tests.store.deeds import AT, closing
 
@@ -41,6 +45,12 @@ def effect(name: str, kind: str = "notify", **fields: object) -> Effect:
 
 def claim(store: SqlStore, at: datetime = AT, most: int = 9) -> list[str]:
     return [claimed.effect.name for claimed in store.outbox.claim(at, most=most)]
+
+
+def kept(store: SqlStore) -> datetime:
+    """Return until when the one effect is held."""
+    with store.database.read() as connection:
+        return unstamp(connection.execute(select(OUTBOX.c.due)).scalar_one())
 
 
 def test_a_change_queues_what_follows_from_it(store: SqlStore) -> None:
@@ -87,6 +97,70 @@ def test_endings_come_first_then_the_oldest_and_nothing_before_its_time(store: S
     queue(store, effect("new"), effect("end", "close-tunnel"))
     assert [claim(store, most=1) for _ in range(4)] == [["end"], ["old"], ["new"], []]
     assert claim(store, AT + SECOND) == ["late"]
+
+
+def test_an_effect_is_kept_while_somebody_is_at_work_on_it(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.worker.perform.AT_WORK", 0.01)
+    clock, seen = Hand(), []
+
+    def slow(_: Effect) -> None:
+        for _ in range(4):
+            clock.at += HOLD - SECOND
+            assert soon(lambda: kept(store) > clock.at), "it is anybody's while it is done"
+            seen.append(claim(store, clock.at))
+
+    queue(store, effect("a", "slow"))
+    assert Worker(store.outbox, {"slow": slow}, clock).run_once() == 1
+    assert seen == [[], [], [], []]
+    assert store.outbox.waiting() == (0, None)
+
+
+def test_an_effect_whose_worker_died_is_had_when_the_hold_is_over(store: SqlStore) -> None:
+    queue(store, effect("a"))
+    (lost,) = store.outbox.claim(AT)
+    store.outbox.keep(lost, AT)  # its last word
+    assert claim(store, AT + HOLD - SECOND) == []
+    (second,) = store.outbox.claim(AT + HOLD)
+    store.outbox.keep(lost, AT + HOLD)  # one that was only asleep keeps nothing
+    store.outbox.done(lost, AT + HOLD)
+    assert kept(store) == second.until
+    assert store.outbox.waiting()[0] == 1
+
+
+def test_what_hangs_is_not_kept_for_ever(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.worker.perform.AT_WORK", 0.01)
+    monkeypatch.setattr("broker.worker.perform.LEASE", timedelta(seconds=0.05))
+    clock, again = Hand(), []
+
+    def hangs(_: Effect) -> None:
+        assert soon(lambda: not [one for one in threading.enumerate() if one.name == "keep a"]), "kept for ever"
+        clock.at += HOLD
+        again.extend(claim(store, clock.at))
+
+    queue(store, effect("a", "hangs"))
+    Worker(store.outbox, {"hangs": hangs}, clock).run_once()
+    assert again == ["a"]
+    assert store.outbox.waiting()[0] == 1, "who had it first has settled nothing"
+
+
+def test_a_database_that_is_away_meanwhile_is_told_later(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.worker.perform.AT_WORK", 0.01)
+    clock, keep, tries = Hand(), store.outbox.keep, []
+
+    def away(claimed: Claimed, at: datetime) -> None:
+        tries.append(at)
+        if len(tries) < 3:
+            raise StoreUnavailableError("away")
+        keep(claimed, at)
+
+    def slow(_: Effect) -> None:
+        clock.at += HOLD - SECOND
+        assert soon(lambda: kept(store) > clock.at + SECOND)
+
+    monkeypatch.setattr(store.outbox, "keep", away)
+    queue(store, effect("a", "slow"))
+    Worker(store.outbox, {"slow": slow}, clock).run_once()
+    assert store.outbox.waiting() == (0, None)
 
 
 def test_a_failed_try_is_repeated_ever_slower_and_never_given_up(store: SqlStore) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -26,6 +26,7 @@ from sulku import ids
 from sulku.datasets import Catalogue
 from sulku.people import Actor, Role
 from sulku.plan import EndRecord
+from tests.ports import free_port
 from tests.stories import clinical
 from tests.stories.person import Person
 
@@ -42,13 +43,6 @@ PEOPLE = (  # role, name, e-mail, organisation
     ("auditor", "Tove Holm", "tove@audit.example", "Audit Office"),
     ("operator", "Olli Aho", "olli@ops.example", "Computing Centre"),
 )
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(url: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -107,12 +101,13 @@ class Installation:
 
     given: Mapping[str, Any] = field(default_factory=dict)
     keep: Path | None = None  # a folder to use and leave in place; else a temporary one
+    trust: ssl.SSLContext | None = None  # of people, where TLS ends in front of it
     people: list[Person] = field(default_factory=list)
     keeper: str = "the supervisor"
     clocks: str = "gateway and supervisor"
     causes: tuple[str, ...] = ("deadline",)
     shortest: int = 1
-    late: float = 2.0
+    late: float = 5.0
 
     def __enter__(self) -> Self:
         self.state = self.keep or Path(tempfile.mkdtemp(prefix="sulku-"))
@@ -201,7 +196,7 @@ class Installation:
 
     def person(self, email: str, role: str | None = None) -> Person:
         """Return somebody, signed in."""
-        self.people.append(Person(self.settings, email, role))
+        self.people.append(Person(self.settings, email, role, trust=self.trust))
         return self.people[-1]
 
     def catalogue(self) -> dict[str, str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import httpx2
@@ -19,7 +21,33 @@ import httpx2
 from broker.settings import Settings
 from sulku import ids
 
-PATIENCE = 15.0  # seconds for which somebody asks again whose gateway has no time
+PATIENCE: Final = 60.0  # seconds for which somebody asks again of whom a part of ours has no time
+
+
+def patiently(do: Callable[[], Any], seconds: float = 90, again: Callable[[Exception], bool] = lambda _: True) -> Any:
+    """Return what ``do`` gives, tried once more a second later while ``again`` holds of what it raised."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return do()
+        except (AssertionError, RefusedByApi, OSError, ValueError, httpx2.HTTPError) as error:
+            if time.monotonic() > until or not again(error):
+                raise
+        time.sleep(1)
+
+
+def _answered(ask: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """Return an answer; while it is that nobody has time (503), and so did nothing, it is asked for again, as its Retry-After says."""
+    until = time.monotonic() + PATIENCE
+    while (answer := ask()).status_code == 503 and time.monotonic() < until:
+        time.sleep(0.5)
+    return answer
+
+
+def _keyed(method: str, headers: dict[str, str]) -> dict[str, str]:
+    """Return ``headers`` with a key if something is to change, so that it happens once, however often it is asked for."""
+    return {"Idempotency-Key": uuid.uuid4().hex, **headers} if method == "POST" else headers
+
 
 class RefusedByApi(Exception):
     """The API said no, with the problem that it gave."""
@@ -38,24 +66,25 @@ def here(_: str) -> str:
 class Named(httpx2.HTTPTransport):
     """Finds the names of an installation by a function of our own, as nobody publishes them; Host headers and cookies stay."""
 
-    def __init__(self, resolve: Callable[[str], str]) -> None:
-        super().__init__()
+    def __init__(self, resolve: Callable[[str], str], trust: ssl.SSLContext | None = None) -> None:
+        super().__init__(verify=trust or True)
         self._resolve = resolve
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         where = request.url.copy_with(host=self._resolve(request.url.host))
-        return super().handle_request(
-            httpx2.Request(request.method, where, headers=request.headers, stream=request.stream, extensions=request.extensions)
-        )
+        more = {**request.extensions, "sni_hostname": request.url.host}
+        return super().handle_request(httpx2.Request(request.method, where, headers=request.headers, stream=request.stream, extensions=more))
 
 
 class Person:
     """One signed-in person: ``api`` by a token from the device flow, ``web`` by a browser's cookies."""
 
-    def __init__(self, settings: Settings, email: str, role: str | None = None, resolve: Callable[[str], str] = here) -> None:
-        self.settings, self.email, self.resolve = settings, email, resolve
-        self.web = httpx2.Client(transport=Named(resolve), follow_redirects=True, timeout=60)
-        self._api = httpx2.Client(transport=Named(resolve), base_url=f"{settings.url}/api/v1", timeout=90)
+    def __init__(
+        self, settings: Settings, email: str, role: str | None = None, resolve: Callable[[str], str] = here, trust: ssl.SSLContext | None = None
+    ) -> None:
+        self.settings, self.email, self.resolve, self.trust = settings, email, resolve, trust
+        self.web = httpx2.Client(transport=Named(resolve, trust), follow_redirects=True, timeout=60)
+        self._api = httpx2.Client(transport=Named(resolve, trust), base_url=f"{settings.url}/api/v1", timeout=90)
         self._api.headers["Authorization"] = f"Bearer {self._token()}"
         if role:
             self._api.headers["Sulku-Role"] = role
@@ -102,7 +131,8 @@ class Person:
         Raises:
             RefusedByApi: It answered with a problem.
         """
-        answer = self._api.request(method, path, json=body, headers=headers)
+        headers = _keyed(method, headers)
+        answer = _answered(lambda: self._api.request(method, path, json=body, headers=headers))
         if answer.status_code >= 400:
             raise RefusedByApi(answer.json())
         return answer
@@ -138,10 +168,35 @@ class Person:
     def enter(self, tunnel: str) -> Lab:
         """Enter a tunnel as a browser does: gateway, broker, ticket, gateway."""
         origin = self.settings.tunnel_url(ids.label(tunnel))
-        found = self.web.get(f"{origin}/.sulku/enter")
+        found = _answered(lambda: self.web.get(f"{origin}/.sulku/enter"))
         if found.status_code != 200 or not str(found.url).startswith(f"{self.settings.gate_scheme}://gate."):
             raise RefusedByApi({"code": "not-entered", "detail": f"{found.status_code} at {found.url}: {found.text[:300]}"})
         return Lab(self, tunnel, origin)
+
+
+class Patient(Person):
+    """Somebody who asks again when a part of ours is away or has forgotten them, as others kill and replace it."""
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
+        """As of ``Person``, and all tries under one key."""
+        headers = _keyed(method, headers)
+        ask = super().call
+
+        def once() -> httpx2.Response:
+            try:
+                return ask(method, path, body, **headers)
+            except RefusedByApi as error:
+                if error.code != "bad-token":
+                    raise
+            self._api.headers["Authorization"] = f"Bearer {self._token()}"  # the sign-in of a trial keeps no keys when it is replaced
+            return ask(method, path, body, **headers)
+
+        found: httpx2.Response = patiently(once, again=_away)
+        return found
+
+
+def _away(error: Exception) -> bool:
+    return isinstance(error, httpx2.HTTPError) or (isinstance(error, RefusedByApi) and int(error.problem.get("status", 500)) >= 500)
 
 
 class Lab:
@@ -155,7 +210,7 @@ class Lab:
     def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """Ask the tunnel's origin for something, with this person's cookies."""
         headers = {"Origin": self.origin, **more.pop("headers", {})}
-        return self.person.web.request(method, f"{self.origin}{path}", headers=headers, follow_redirects=False, **more)
+        return _answered(lambda: self.person.web.request(method, f"{self.origin}{path}", headers=headers, follow_redirects=False, **more))
 
     def start(self) -> None:
         """Start a kernel."""
@@ -193,7 +248,10 @@ class Lab:
 
 
 class Watcher:
-    """Keeps a kernel's socket open, with a loop running in the kernel, and notes when and how it was closed."""
+    """Keeps a kernel's socket open, with a loop running in the kernel, and notes when and how it was closed.
+
+    It tries again while nobody has time to let it in.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -202,8 +260,16 @@ class Watcher:
         self.code: int | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()), daemon=True)
         self._thread.start()
+        assert self.opened.wait(2 * PATIENCE), f"nothing is heard of the kernel in {lab.tunnel}"
 
     async def _watch(self) -> None:
+        until = time.monotonic() + PATIENCE
+        while not self.opened.is_set() and time.monotonic() < until:
+            with suppress(aiohttp.ClientError, OSError):
+                await self._sit()
+            await asyncio.sleep(0 if self.opened.is_set() else 1)
+
+    async def _sit(self) -> None:
         async with self.lab.connected() as (socket, send):
             await send("import time\nwhile True: time.sleep(0.2); print('alive', flush=True)")
             async for _ in socket:
@@ -223,12 +289,12 @@ class Connected:
 
     async def __aenter__(self) -> tuple[aiohttp.ClientWebSocketResponse, Any]:
         lab = self.lab
-        host = lab.origin.split("//", 1)[1]
+        scheme, host = lab.origin.split("://", 1)
         jar = lab.person.web.cookies.jar
         cookies = "; ".join(f"{one.name}={one.value}" for one in jar if host.split(":")[0] == one.domain.lstrip("."))
         self.http = aiohttp.ClientSession()
         name, _, port = host.partition(":")
-        url = f"ws://{lab.person.resolve(name)}:{port or 80}/api/kernels/{lab.kernel}/channels?session_id={lab.session}"
+        url = f"{scheme.replace('http', 'ws')}://{lab.person.resolve(name)}:{port or 80}/api/kernels/{lab.kernel}/channels?session_id={lab.session}"
         headers = {"Host": host, "Cookie": cookies, "Origin": lab.origin}
         self.socket = await self._opened(url, headers)
 
@@ -246,7 +312,8 @@ class Connected:
         until = time.monotonic() + PATIENCE
         while True:
             try:
-                return await self.http.ws_connect(url, headers=headers, max_msg_size=0)
+                trust = self.lab.person.trust or True
+                return await self.http.ws_connect(url, headers=headers, max_msg_size=0, ssl=trust, server_hostname=headers["Host"].partition(":")[0])
             except aiohttp.WSServerHandshakeError as error:
                 if error.status != 503 or time.monotonic() > until:
                     await self.http.close()

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sulku import ids
+from tests.soon import SECONDS
 from tests.stories.clinical import DATASETS
 from tests.stories.installation import At
 from tests.stories.person import Lab, Person, RefusedByApi, Watcher
 
 OTHERS = ("aki", "eva", "ilo")
+WAIT = 120.0  # seconds for what is usually a matter of one or two: the machine may be everybody's
 NOTEBOOK = Path(__file__).with_name("notebook.py")  # what the researcher runs, cell by cell
 
 
@@ -143,7 +145,7 @@ class Story:
         self.line(
             "sulku",
             "proves it closed, mounts the data, starts JupyterLab",
-            lambda: ada.wait(f"/tunnels/{self.tunnel}", "state", "open", "closing", "closed"),
+            lambda: ada.wait(f"/tunnels/{self.tunnel}", "state", "open", "closing", "closed", seconds=WAIT),
             lambda one: f"{one['state']} until {one['deadline']}",
         )
         found = ada.get(f"/tunnels/{self.tunnel}")
@@ -159,8 +161,8 @@ class Story:
         self.apply()
         lab = self.open()
         self.analyse(lab)
-        self.open_others()
         self.release_results(lab)
+        self.open_others()
         self.deadlines()
         self.audit(scratch)
 
@@ -201,7 +203,7 @@ class Story:
 
     def _attempts_recorded(self) -> int:
         tove = self.who("tove")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT
         while time.monotonic() < deadline:
             found = tove.get(f"/ledger/entries?record={self.tunnel}&type=refusal.recorded&most=200")["entries"]
             if len(found) >= len(OUTSIDE):
@@ -241,14 +243,14 @@ class Story:
         self.line("Bo (steward)", "approves every file", lambda: yes(bo), "blind")
         self.line("Cai (steward)", "approves every file", lambda: yes(cai), "blind")
         self.line("Cai (steward)", "consolidates: let out", lambda: cai.post(f"{path}/consolidate", {"release": True, "points": []}), lambda one: one["state"])
-        out = self.line("sulku", "signs the manifest and delivers", lambda: ada.wait(path, "state", "released"), lambda one: f"{len(one['items'])} files")
+        out = self.line("sulku", "signs the manifest and delivers", lambda: ada.wait(path, "state", "released", seconds=WAIT), lambda one: f"{len(one['items'])} files")
         for item in out["items"]:
             answer = ada.call("GET", f"{path}/files/{item['output']}")
             self.line("Ada (researcher)", f"fetches {item['name']} outside", lambda answer=answer: answer, lambda got: f"{len(got.content):,} bytes")
 
     def _arrived(self, round_: int) -> str:
         ada = self.who("ada")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + WAIT
         while time.monotonic() < deadline:
             for one in ada.get("/releases"):
                 if one["tunnel"] == self.tunnel and one["round"] == round_ and one["state"] == "submitted":
@@ -257,7 +259,7 @@ class Story:
         raise TimeoutError(f"no submission arrived: {self.at.tail('gateway')}")
 
     def _inspected(self, path: str) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + WAIT
         ada = self.who("ada")
         while not ada.get(path)["compared"]:
             if time.monotonic() > deadline:
@@ -284,9 +286,7 @@ class Story:
             person.sign_in()
             lab = person.enter(tunnel)
             lab.start()
-            watcher = Watcher(lab)
-            watcher.opened.wait(20)
-            self.others[name] = (tunnel, watcher)
+            self.others[name] = (tunnel, Watcher(lab))
 
         for name in OTHERS:
             self.who(name)
@@ -311,7 +311,7 @@ class Story:
         self.at.start("broker")
         for name in (first, second, third):
             path = f"/tunnels/{self.others[name][0]}"
-            found = self.who(name).wait(path, "state", "closed", seconds=20)
+            found = self.who(name).wait(path, "state", "closed", seconds=WAIT)
             self.line("the broker, back", f"records the end of {name.title()}'s tunnel", lambda found=found: found, lambda one: f"{one['cause']}, nothing left")
         origin = self.at.settings.tunnel_url(ids.label(self.others[first][0]))
         page = self.line("anybody", "asks for the tunnel again", lambda: self.who(first).web.get(f"{origin}/lab", headers={"Accept": "text/html"}), lambda got: f"{got.status_code}, a page that says so")
@@ -329,7 +329,7 @@ class Story:
     def _kill_keeper(self, name: str) -> str:
         tunnel, watcher = self.others[name]
         self.at.kill_keeper(tunnel)
-        found = self.who(name).wait(f"/tunnels/{tunnel}", "state", "closed", seconds=20)
+        found = self.who(name).wait(f"/tunnels/{tunnel}", "state", "closed", seconds=WAIT)
         watcher.wait(10)
         assert watcher.closed_at is not None, "the socket outlived the workspace"
         return str(found["cause"])
@@ -347,7 +347,7 @@ class Story:
         assert found is not None, f"{name}'s workspace outlived its deadline"
         assert found.cause in self.at.causes and found.processes_left == found.mounts_left == 0, found
         late = ((watcher.closed_at - due).total_seconds(), (found.at - due).total_seconds())
-        assert late[0] <= 2 and late[1] <= self.at.late, f"{late} s late"
+        assert late[0] <= SECONDS and late[1] <= self.at.late, f"{late} s late"
         return late
 
     @staticmethod
@@ -357,7 +357,7 @@ class Story:
     def _close_own(self) -> Any:
         ada = self.who("ada")
         ada.post(f"/tunnels/{self.tunnel}/close")
-        found = ada.wait(f"/tunnels/{self.tunnel}", "state", "closed", seconds=20)
+        found = ada.wait(f"/tunnels/{self.tunnel}", "state", "closed", seconds=WAIT)
         record = self.at.ended(self.tunnel)
         assert record is not None and record.processes_left == record.mounts_left == 0, record
         return found

@@ -1,4 +1,7 @@
-"""The main job in a browser, by mouse and keyboard, on a whole installation; takes the screenshots that the tutorials show."""
+"""The main job in a browser, by mouse and keyboard, on a whole installation; takes the screenshots that the tutorials show.
+
+People come as they do in production: by TLS and HTTP/2, which end in a proxy in front, with cookies that are Secure.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.ports import free_port
+from tests.servers import chromium as browsers
+from tests.servers import haproxy
+from tests.servers.haproxy import Front
 from tests.stories.installation import Installation
 from tests.stories.story import SETUP, SUBMIT_FIRST, SUBMIT_SECOND, Story
 from tests.web.browser.barriers import barriers
@@ -19,11 +26,23 @@ WINDOW = {"width": 1280, "height": 860}
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", HOSTS, "--disable-background-networking"])
+def front() -> Iterator[Front]:
+    with haproxy.prepared(free_port()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chromium(front: Front) -> Iterator[Browser]:
+    pins = f"--ignore-certificate-errors-spki-list={','.join(front.pins)}"
+    with browsers.running(HOSTS, "--disable-background-networking", pins) as browser:
         yield browser
-        browser.close()
+
+
+@pytest.fixture
+def at(front: Front) -> Iterator[Installation]:
+    ports = {"port": free_port(), "gate_port": free_port()}
+    with front.running(ports["port"], ports["gate_port"]), Installation({**front.settings, **ports}, trust=front.trust) as made:
+        yield made
 
 
 class Desk:
@@ -52,22 +71,24 @@ class Desk:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default::ResourceWarning", "default::pytest.PytestUnraisableExceptionWarning")  # kept-alive sockets
 @pytest.mark.timeout(400)
-def test_the_main_job_in_a_browser(chromium: Browser, tmp_path: Path) -> None:
-    with Installation() as at:
-        story = Story(at)
-        story.catalogue()
-        ada = Desk(chromium, at, "Ada Salmi")
-        application = write_application(ada)
-        decide(chromium, at, application)
-        tunnel = open_tunnel(ada)
-        work(ada, at, tunnel)
-        story.tunnel = tunnel
-        release = review(chromium, at, story, ada)
-        page = ada.show(f"/releases/{release}", "researcher-6-released")
-        with page.expect_download() as download:
-            page.get_by_role("link", name="Fetch").first.click()
-        assert download.value.path().stat().st_size > 0
-        audit(chromium, at)
+def test_the_main_job_in_a_browser(chromium: Browser, at: Installation) -> None:
+    story = Story(at)
+    story.catalogue()
+    ada = Desk(chromium, at, "Ada Salmi")
+    application = write_application(ada)
+    decide(chromium, at, application)
+    tunnel = open_tunnel(ada)
+    work(ada, at, tunnel)
+    story.tunnel = tunnel
+    release = review(chromium, at, story, ada)
+    page = ada.show(f"/releases/{release}", "researcher-6-released")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Fetch").first.click()
+    assert download.value.path().stat().st_size > 0
+    audit(chromium, at)
+    kept = ada.page.context.cookies()
+    assert kept
+    assert all(one["secure"] and one["name"].startswith("__Host-") for one in kept if "issuer" not in one["domain"]), kept
 
 
 def write_application(ada: Desk) -> str:
@@ -149,7 +170,7 @@ CELL = "import pandas as pd; d = pd.read_csv('/data/flchain/flchain.csv'); d.age
 
 
 def work(ada: Desk, at: Installation, tunnel: str) -> None:
-    """JupyterLab works in the shell page: a cell runs and shows a plot."""
+    """JupyterLab works in the shell page: a cell runs and shows a plot, and the notebook is saved."""
     page = ada.page
     page.get_by_role("link", name="Enter").or_(page.get_by_role("button", name="Enter")).first.click()
     page.wait_for_url("**gate.sulku.localhost**", timeout=30_000)
@@ -165,6 +186,11 @@ def work(ada: Desk, at: Installation, tunnel: str) -> None:
     expect(lab.locator(".jp-OutputArea").first).to_contain_text("7874")
     IMAGES.mkdir(exist_ok=True)
     page.screenshot(path=str(IMAGES / "researcher-4-jupyterlab.png"))
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url) as saved:
+        page.keyboard.press("Control+s")
+        lab.locator(".jp-Dialog .jp-mod-accept").click()  # the name that it was given
+    assert saved.value.ok
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2", "the proxy was to speak HTTP/2"
 
 
 def review(chromium: Browser, at: Installation, story: Story, ada: Desk) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.stories.installation import Installation, free_port
+from tests.ports import free_port
+from tests.stories.installation import Installation
 from tests.stories.story import Story
 
 

@@ -78,7 +78,7 @@ class Rig:
 
     def client(self, **settings: Any) -> httpx2.Client:
         """Return a client that is closed with the rig."""
-        self.clients.append(httpx2.Client(transport=LocalTransport(), trust_env=False, **settings))
+        self.clients.append(httpx2.Client(transport=LocalTransport(), trust_env=False, **{"timeout": 60, **settings}))
         return self.clients[-1]
 
     def browser(self) -> httpx2.Client:

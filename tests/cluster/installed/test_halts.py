@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.installed.visits import SOCKETS, Ends, Site, Visit, together
+from tests.soon import SECONDS
 from tests.stories.person import RefusedByApi
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900, func_only=True), SOCKETS]
@@ -39,8 +40,9 @@ class Neighbour:
 
 
 @pytest.fixture(scope="module")
-def neighbour(here: Site) -> Neighbour:
-    return Neighbour(here, here.permit("whas500", "ilo", applicant="ilo"))
+def neighbour(here: Site) -> Iterator[Neighbour]:
+    yield Neighbour(here, here.permit("whas500", "ilo", applicant="ilo"))
+    here.clear()  # he goes last: whoever comes next finds nobody inside
 
 
 @pytest.fixture(autouse=True)
@@ -189,8 +191,8 @@ def test_the_gateways_alone_let_nobody_in_after_the_deadline(here: Site) -> None
     route_after, socket_after = ((moment - deadline).total_seconds() for moment in (route, socket))
     ends = visit.ends(deadline, seconds=150)
     print(f"{'gateways alone':22} route {route_after:5.2f}  socket {socket_after:5.2f}; back: {ends}", flush=True)
-    assert -1.0 <= socket_after <= 2.0
-    assert route_after <= 2.0
+    assert -1.0 <= socket_after <= SECONDS
+    assert route_after <= SECONDS
     assert here.closed(visit.tunnel, 150)["cause"] == "deadline"
     here.at.installed.wait(600)
 
@@ -201,7 +203,7 @@ def test_the_worker_alone_ends_a_tunnel_at_its_deadline(here: Site) -> None:
     visit = here.visit("eva", here.permit("gbsg2", "eva", applicant="eva"), minutes=3)
     deadline = due(here, visit)
     visit.watch()
-    until(deadline - timedelta(seconds=12))
+    until(deadline - timedelta(seconds=25))
     here.at.kill("gateway")
     until(deadline - timedelta(seconds=2))
     node(here, "kill")

@@ -12,10 +12,9 @@ from typing import Any, Final
 import pytest
 
 from sulku import ids
-from tests.cluster import programs
-from tests.cluster.bench import soon
 from tests.cluster.install import CHART, merged
 from tests.cluster.installed.visits import SOCKETS, Site
+from tests.soon import soon
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800, func_only=True), SOCKETS]
 
@@ -40,7 +39,7 @@ class Backup:
     def postgres(self, *words: str, given: bytes | None = None) -> bytes:
         """Run a program of PostgreSQL's in its pod."""
         cluster = self.here.at.cluster
-        kubectl = [*cluster.entering(), str(programs.program("kubectl")), "--kubeconfig", str(cluster.kubeconfig), "-n", "sulku"]
+        kubectl = [*cluster.asking(), "-n", "sulku"]
         command = [*kubectl, "exec", "-i", "postgres-0", "--", *words]
         done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr.decode()
@@ -62,7 +61,7 @@ class Backup:
         """A disk is gone, and the secrets with it; what runs finds nothing where it was."""
         for part in ("state", "postgres"):
             for one in (self.here.at.folder / part).iterdir():
-                shutil.rmtree(one) if one.is_dir() else one.unlink()
+                assert soon(lambda one=one: gone(one)), f"{one} is written anew"  # type: ignore[misc]
         self.here.at.installed.kubectl("delete", "secret", *SECRETS)
         self.here.at.installed.kill("postgres")
 
@@ -78,11 +77,21 @@ class Backup:
         self.here.at.installed.helm("upgrade", "sulku", str(CHART), given=merged(self.here.at.installed.values, values))
 
 
+def gone(one: Path) -> bool:
+    """Remove a file or a folder, and return whether it is gone: in one that is in use something may appear meanwhile."""
+    if one.is_dir():
+        shutil.rmtree(one, ignore_errors=True)
+    else:
+        one.unlink(missing_ok=True)
+    return not one.exists()
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a folder with its owners and modes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copystat(source.parent, target.parent)
-    subprocess.run(["cp", "-a", "--no-target-directory", str(source), str(target)], check=True)
+    command = ["cp", "-a", "--no-target-directory", str(source), str(target)]
+    assert soon(lambda: subprocess.run(command, check=False).returncode == 0), "something vanishes from it each time"
     subprocess.run(["chown", "--reference", str(source.parent), str(target.parent)], check=True)
 
 

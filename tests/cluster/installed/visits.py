@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -14,45 +12,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import aiohttp
-import httpx2
 import pytest
 
 from broker.adapters.kubernetes_api import Api
 from broker.gateway.websocket import TRY_AGAIN
 from sulku import ids
 from sulku.errors import ClusterUnavailableError
-from tests.cluster.bench import soon
+from tests.soon import soon
 from tests.stories.clustered import Clustered
 from tests.stories.installation import PEOPLE
-from tests.stories.person import Lab, Person, RefusedByApi, Watcher
+from tests.stories.person import Lab, Patient, Watcher, patiently
 
 VERDICT: Final = {"verdict": "approve", "reason": ""}
-
-
-class Patient(Person):
-    """Somebody who asks again when a part of ours has no time: the machine is everybody's."""
-
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
-        """As of ``Person``; what changes something is asked for under one key, so that it happens once."""
-        headers = {"Idempotency-Key": uuid.uuid4().hex, **headers} if method == "POST" else headers
-        ask = super().call
-
-        def once() -> httpx2.Response:
-            try:
-                return ask(method, path, body, **headers)
-            except RefusedByApi as error:
-                if error.code != "bad-token":
-                    raise
-            self._api.headers["Authorization"] = f"Bearer {self._token()}"  # the sign-in of a trial keeps no keys when it is replaced
-            return ask(method, path, body, **headers)
-
-        found: httpx2.Response = patiently(once, again=_away)
-        return found
-
-
-def _away(error: Exception) -> bool:
-    return isinstance(error, httpx2.HTTPError) or (isinstance(error, RefusedByApi) and int(error.problem.get("status", 500)) >= 500)
 
 
 @dataclass
@@ -124,7 +95,7 @@ class Site:
     def visit(self, name: str, permit: str, minutes: int = 60) -> Visit:
         """Have somebody open a tunnel and sit in it, with a loop in the kernel."""
         lab = self.open(name, permit, minutes)
-        return Visit(self.at, lab, seated(lab))
+        return Visit(self.at, lab, Watcher(lab))
 
     def record(self, tunnel: str) -> dict[str, Any]:
         """Return a tunnel's record, as a steward reads it."""
@@ -149,7 +120,7 @@ class Site:
             if one["id"] not in but:
                 maria.post("/halts", {"scope": "tunnel", "identifier": one["id"], "reason": "The test that made it is over."})
         kept = [ids.label(one) for one in but]
-        assert soon(lambda: all(any(name in left for name in kept) for left in self.at.left_behind(0.01)), 90), self.at.left_behind(0.01)
+        assert soon(lambda: all(any(name in left for name in kept) for left in self.at.left_behind(0.01))), self.at.left_behind(0.01)
 
     def closed(self, tunnel: str, seconds: float = 60) -> dict[str, Any]:
         """Return the record of a tunnel once its end is recorded."""
@@ -183,24 +154,6 @@ class Ends:
         return "  ".join(f"{name} {getattr(self, name):5.2f}" for name in ("recorded", "route", "socket", "pod", "namespace"))
 
 
-class Sitting(Watcher):
-    """As ``Watcher``, and tries again while nobody has time to let it in."""
-
-    async def _watch(self) -> None:
-        while not self.opened.is_set():
-            try:
-                await super()._watch()
-            except (aiohttp.ClientError, OSError):
-                await asyncio.sleep(1)
-
-
-def seated(lab: Lab) -> Sitting:
-    """Return somebody who hears of their kernel."""
-    watcher = Sitting(lab)
-    assert watcher.opened.wait(90), f"nothing is heard of the kernel in {lab.tunnel}"
-    return watcher
-
-
 class Visit:
     """Somebody who sits in a tunnel, and what is seen of its end from outside."""
 
@@ -211,14 +164,14 @@ class Visit:
         statuses = [*pod["status"]["initContainerStatuses"], *pod["status"]["containerStatuses"]]
         self.containers = {one["containerID"].removeprefix("containerd://") for one in statuses}
         self.moments: dict[str, datetime] = {}
-        self._stop = threading.Event()
+        self._stop, self._until = threading.Event(), time.monotonic() + 1800  # also of a test that failed there is an end
         self._threads = [threading.Thread(target=one, daemon=True) for one in (self._watch_route, self._watch_pod)]
 
     def watch(self) -> None:
         """Look from now on; returns once the person was let through."""
         for one in self._threads:
             one.start()
-        assert soon(lambda: "route" in self.moments, 30), "nobody lets them through, before anything ends"
+        assert soon(lambda: "route" in self.moments), "nobody lets them through, before anything ends"
 
     def works(self, seconds: float = 15) -> bool:
         """Return whether the person is let through to their kernel, sooner or later, over the socket that they had.
@@ -226,7 +179,7 @@ class Visit:
         One that was closed because the broker had no time (TRY_AGAIN) is opened anew, as JupyterLab does; any other end is one.
         """
         if self.watcher.closed_at is not None and self.watcher.code == TRY_AGAIN:
-            self.watcher = seated(self.lab)
+            self.watcher = Watcher(self.lab)
         if self.watcher.closed_at is not None:
             print(f"{self.tunnel}: the socket was closed at {self.watcher.closed_at:%H:%M:%S} with {self.watcher.code}", flush=True)
             return False
@@ -236,6 +189,9 @@ class Visit:
         """Return whether the node runs anything of the pod, whatever Kubernetes believes."""
         rows = [line.split() for line in self.at.cluster._ctr("tasks", "ls").splitlines()]
         return any(row[0] in self.containers and row[-1] == "RUNNING" for row in rows)
+
+    def _looks(self) -> bool:
+        return not self._stop.is_set() and "namespace" not in self.moments and time.monotonic() < self._until
 
     def _note(self, what: str) -> None:
         self.moments.setdefault(what, datetime.now(UTC))
@@ -247,7 +203,7 @@ class Visit:
         cookies = "; ".join(f"{one.name}={one.value}" for one in jar if host.split(":")[0] == one.domain.lstrip("."))
 
         def ask(door: str) -> None:
-            while not self._stop.is_set() and "namespace" not in self.moments:
+            while self._looks():
                 if passes(door, host, cookies):
                     self.moments["route"] = datetime.now(UTC)
                 time.sleep(0.1)
@@ -256,7 +212,7 @@ class Visit:
 
     def _watch_pod(self) -> None:
         api = Api.connect(str(self.at.cluster.kubeconfig))
-        while not self._stop.is_set() and "namespace" not in self.moments:
+        while self._looks():
             with suppress(ClusterUnavailableError):
                 self._look(api)
             time.sleep(0.05)
@@ -294,18 +250,6 @@ def passes(door: str, host: str, cookies: str) -> bool:
         line.request("GET", "/api/kernels", headers={"Host": host, "Cookie": cookies})
         return line.getresponse().status == 200
     return False
-
-
-def patiently(do: Callable[[], Any], seconds: float = 90, again: Callable[[Exception], bool] = lambda _: True) -> Any:
-    """Return what ``do`` gives, tried once more a second later while ``again`` holds of what it raised."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            return do()
-        except (AssertionError, RefusedByApi, OSError, ValueError, httpx2.HTTPError) as error:
-            if time.monotonic() > until or not again(error):
-                raise
-        time.sleep(1)
 
 
 def together(jobs: Sequence[Callable[[], Any]], at_once: int = 3) -> list[Any]:

@@ -1,4 +1,7 @@
-"""On a cluster the broker raises nothing: it says where the worker has raised a workspace, and only while the record says that it lives."""
+"""On a cluster the broker raises nothing: it says where the worker has raised a workspace, and only while the record says that it lives.
+
+On one machine it raises them itself, and one that it could not raise is over.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from broker.desks import Elsewhere
+from broker.desks import Elsewhere, Here
 from broker.flows import tunnels
 from sulku.closure import ClosureReport
-from sulku.errors import RuleError
+from sulku.errors import ClusterUnavailableError, PolicyUnavailableError, RuleError, SandboxError, SulkuError, WorkspaceNotReadyError
 from sulku.people import Role
+from sulku.plan import Alive
 from sulku.tunnels import Cause
 from tests.web.api.test_nouns import approved
 from tests.web.rig import Rig
@@ -60,3 +64,39 @@ def test_the_hubs_stop_ends_nothing(desk: Elsewhere, rig: Rig, tunnel: str) -> N
     desk.stop(tunnel)
     assert desk.running(tunnel)
     assert rig.ports.store.peek([tunnel])[tunnel].state == "requested"
+
+
+class Sandbox:
+    """A sandbox that fails to start, or to answer."""
+
+    def __init__(self, error: SulkuError, *, runs: bool = False) -> None:
+        self.error, self.runs = error, runs
+
+    def status(self, tunnel: str) -> Alive | None:
+        return Alive(tunnel, "released", 1000, 3) if self.runs else None
+
+    def start(self, _: object) -> None:
+        raise self.error
+
+    def wait_ready(self, *_: object) -> None:
+        raise self.error
+
+
+def here(rig: Rig, sandbox: Sandbox) -> Here:
+    wired: Any = SimpleNamespace(ports=rig.ports, store=rig.ports.store, sandbox=sandbox, vault=None, plan=lambda known: SimpleNamespace(tunnel=known.id))
+    return Here(wired)
+
+
+@pytest.mark.parametrize("error", [SandboxError("it did not start"), PolicyUnavailableError("down"), ClusterUnavailableError("away")])
+def test_a_sandbox_that_could_not_be_raised_is_over_as_the_hub_destroys_it(rig: Rig, tunnel: str, error: SulkuError) -> None:
+    with pytest.raises(type(error)):
+        here(rig, Sandbox(error)).start(tunnel)
+    assert rig.ports.store.peek([tunnel])[tunnel].cause is Cause.FAILED
+
+
+def test_an_open_tunnel_that_the_hub_asks_for_again_is_not_over_because_it_is_slow(rig: Rig, tunnel: str) -> None:
+    tunnels.prove(rig.ports, tunnel, ClosureReport(tunnel, True, (), (), (), 1))
+    tunnels.opened(rig.ports, tunnel)
+    with pytest.raises(WorkspaceNotReadyError):
+        here(rig, Sandbox(WorkspaceNotReadyError("busy"), runs=True)).start(tunnel)
+    assert rig.ports.store.peek([tunnel])[tunnel].state == "open"

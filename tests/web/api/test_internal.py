@@ -74,7 +74,7 @@ def inside(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Insid
 
     def client(token: str) -> httpx2.Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.Client(base_url="http://broker", transport=httpx2.HTTPTransport(uds=str(path)), headers=headers)
+        return httpx2.Client(base_url="http://broker", transport=httpx2.HTTPTransport(uds=str(path)), headers=headers, timeout=60)
 
     with (
         served(create_internal_app(rig.ports, TOKENS, desk), listening),

@@ -13,6 +13,7 @@ from broker.settings import Settings
 from broker.web.issuer import create_issuer
 from sulku.crypto import seal
 from sulku.errors import ConfigurationError
+from tests.soon import eventually
 from tests.web.rig import HandClock, Rig, query_of
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -141,8 +142,9 @@ def device(rig: Rig) -> tuple[dict[str, Any], dict[str, str]]:
 
 def test_a_device_waits_until_somebody_chooses(rig: Rig) -> None:
     begun, form = device(rig)
-    assert http(rig).post("/token", data=form).json() == {"error": "authorization_pending"}
-    assert http(rig).post("/token", data=form).json() == {"error": "slow_down"}
+    client = http(rig)
+    assert client.post("/token", data=form).json() == {"error": "authorization_pending"}
+    eventually(lambda: client.post("/token", data=form).json() == {"error": "slow_down"})
     http(rig).post("/device", data={"user_code": begun["user_code"].lower(), "sub": "aino"})
     assert "access_token" in http(rig).post("/token", data=form).json()
     assert http(rig).post("/token", data=form).json() == {"error": "invalid_grant"}

@@ -167,7 +167,7 @@ def test_the_same_reports_at_once_are_recorded_once(rig: Rig, inside: Inside, op
     lines = [_line(open_tunnel, seal.token(16), 1, kernel="k5")]
 
     def say(_: int) -> int:
-        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(inside.path)), headers=inside.gateway.headers) as http:
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(inside.path)), headers=inside.gateway.headers, timeout=60) as http:
             return http.post("http://broker/internal/gate/reports", json={"reports": lines}).status_code
 
     with ThreadPoolExecutor(4) as pool:

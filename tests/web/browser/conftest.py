@@ -6,18 +6,17 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
+from tests.servers import chromium as browsers
 from tests.web.pages.gallery import app
 from tests.web.rig import served
 
 
 @pytest.fixture(scope="module")  # its event loop ends with the module: others begin their own
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with browsers.running() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,7 @@ def test_the_whole_job(people: dict[str, Person], site: Rig) -> None:  # noqa: F
     aino.press("Open the tunnel")
     tunnel = page.url.rsplit("/", 1)[1]
     furnish(site, tunnel)
-    expect(page.get_by_role("link", name="Enter the workspace")).to_be_visible(timeout=15_000)  # it looks again by itself
+    expect(page.get_by_role("link", name="Enter the workspace")).to_be_visible()  # it looks again by itself
     aino.at()
     release = submit(site, tunnel, {"table1.csv": SMALL})
     aino.goto(f"/releases/{release}")

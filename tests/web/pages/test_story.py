@@ -98,7 +98,7 @@ def permit(site: Rig, sent: str) -> str:
 
 @pytest.fixture(scope="module")
 def tunnel(site: Rig, permit: str) -> str:
-    page = person(site, "aino").get("/work").follow("Open a tunnel").press("Open the tunnel", {"minutes": "60"})
+    page = person(site, "aino").get(f"/permits/{permit}").follow("Open a tunnel").press("Open the tunnel", {"minutes": "60"})
     assert "looks again by itself" in page.text
     made = identifier(page, "tun_")
     furnish(site, made)
