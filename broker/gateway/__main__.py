@@ -25,11 +25,13 @@ from sulku.errors import ConfigurationError
 from sulku.links import GATEWAY, Address
 
 HANDLERS: Final = 5.0  # seconds that requests under way have when all else has been closed
-LAST_WORDS: Final = 2.0  # seconds for the broker to take what it has not been told; the rest is told after the next start
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, and then, without taking new connections, for as long as ``drain_seconds`` says."""
+    """Serve until SIGTERM or SIGINT; then, without taking new connections, let people finish and the broker take what ran.
+
+    For how long says ``drain_seconds``, then ``report_seconds``. Its own parts, who cut sockets and reach pods, are answered until the end.
+    """
     listener = socket.create_server((settings.host, settings.port), backlog=512)
     port = listener.getsockname()[1]
     name, colon, given = settings.domain.rpartition(":")
@@ -61,7 +63,13 @@ async def serve(settings: Settings) -> None:
     await site.stop()
     if not failed and settings.drain_seconds:
         failed = await _until(tasks, signals.get(), gateway.sockets.none.wait(), seconds=settings.drain_seconds)
-    await _stop(gateway, tasks, public, inner)
+    for tunnel in gateway.record.open():
+        await gateway.sockets.cut(tunnel.id, "the gateway restarts")
+    await public.cleanup()
+    if not failed:
+        failed = await _until(tasks, signals.get(), gateway.reports.told(), seconds=settings.report_seconds)
+    await inner.cleanup()
+    await _stop(gateway, tasks)
     if failed:
         raise SystemExit(1)  # without any one of its tasks the gateway is not the gateway: stop, and close everything
 
@@ -93,15 +101,12 @@ def _tell(path: str, port: int) -> None:
     Path(path).write_text(str(port))
 
 
-async def _stop(gateway: Gateway, tasks: list[asyncio.Task[None]], public: web.ServerRunner, inner: web.AppRunner) -> None:
-    for tunnel in gateway.record.open():
-        await gateway.sockets.cut(tunnel.id, "the gateway restarts")
-    await public.cleanup()
-    await inner.cleanup()
-    await gateway.reports.told(LAST_WORDS)
+async def _stop(gateway: Gateway, tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    if left := gateway.reports.pending:
+        logging.getLogger("sulku.gateway").warning("the broker did not take %d reports; they are told after the next start, from state_dir", left)
     await gateway.reports.close()
     await gateway.workspaces.close()
     await gateway.broker.close()

@@ -196,12 +196,10 @@ class Reports:
             log.warning("the broker rejected a report (%s); it is kept in %s", error.code, self._dead)
             await asyncio.to_thread(_keep, self._dead, batch[0])
 
-    async def told(self, seconds: float) -> None:
-        """Return when the broker has taken everything, or after ``seconds``."""
+    async def told(self) -> None:
+        """Return when the broker has taken everything."""
         self._close_windows(all_of_them=True)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._none.wait()
+        await self._none.wait()
 
     async def close(self) -> None:
         """Write what still waits; nothing is lost, it is sent at the next start."""

@@ -38,6 +38,8 @@ class Settings:
         slice_bytes: How much egress budget to lease at a time.
         drain_seconds: How long, when asked to end, it lets open websockets live while it takes no new connections; they are
             closed sooner if everybody else has gone. Another SIGTERM ends it at once.
+        report_seconds: How long after that it waits at most for a broker that is away to take what ran here. What is not taken is
+            told after the next start, if there is one with this ``state_dir``: where there is not, as in a pod, it is lost.
         ready_file: Written with the port once the gateway listens; empty for none.
     """
 
@@ -60,6 +62,7 @@ class Settings:
     session_key_file: str = ""
     workspace_networks: tuple[str, ...] = ()
     drain_seconds: int = 0
+    report_seconds: int = 2
 
     @property
     def files(self) -> Files:
@@ -89,8 +92,8 @@ def read(path: Path) -> Settings:
         links.networks(settings.workspace_networks)
     except (OSError, ValueError, InvalidInputError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    if settings.scheme not in {"http", "https"} or settings.slice_bytes < 1 or settings.drain_seconds < 0:
-        raise ConfigurationError(f"{path}: scheme must be http or https, slice_bytes positive and drain_seconds not negative")
+    if settings.scheme not in {"http", "https"} or settings.slice_bytes < 1 or min(settings.drain_seconds, settings.report_seconds) < 0:
+        raise ConfigurationError(f"{path}: scheme must be http or https, slice_bytes positive, drain_seconds and report_seconds not negative")
     return settings
 
 

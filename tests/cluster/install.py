@@ -70,6 +70,7 @@ class Installed:
             },
             "state": {"hostPath": state},
             "database": {"own": {"hostPath": f"{self.folder}/postgres"}},
+            "gateway": {"reportSeconds": 100},  # less than who removes all of it waits
             "tunnels": {
                 "images": [images.workspace()[1]],
                 "runtimeClass": {"create": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -174,8 +175,50 @@ def test_what_ran_while_it_drained_is_told(start: Start, workspace: Workspace) -
         eventually(told)
 
 
-def test_a_drain_of_less_than_nothing_is_refused(tmp_path: Path) -> None:
-    made = GatewayProcess(tmp_path, FakeBroker(tmp_path, "gateway-token"), drain_seconds=-1)
+def heard(gateway: GatewayProcess, browser: Roaming) -> bool:
+    return any("unheard" in one["detail"]["code"] for one in gateway.broker.told(browser.tunnel, "executed"))
+
+
+def test_what_ran_while_no_broker_was_there_is_told_before_the_gateway_ends(start: Start, workspace: Workspace) -> None:
+    one = start("a", report_seconds=120)
+    browser = entered(one, workspace)
+    with working(browser) as (_, channels):
+        one.broker.stop()
+        assert channels.text("print(x)  # unheard") == "21\n"
+        asked_to_end(one)
+        assert channels.closing() == (4000, "the gateway restarts")
+        with pytest.raises(subprocess.TimeoutExpired):
+            ended(one, 4)
+        assert one.cut(browser.tunnel) == 0, "its own parts are answered meanwhile"
+        assert not heard(one, browser)
+        one.broker.start()
+        assert ended(one) == 0
+    assert heard(one, browser)
+    assert "did not take" not in one.said()
+
+
+@pytest.mark.parametrize("seconds", [1, 120])
+def test_a_gateway_that_may_wait_no_longer_says_what_was_not_taken_and_the_next_one_tells_it(start: Start, workspace: Workspace, seconds: int) -> None:
+    one = start("a", report_seconds=seconds)
+    browser = entered(one, workspace)
+    with working(browser) as (_, channels):
+        one.broker.stop()
+        assert channels.text("print(x)  # unheard") == "21\n"
+        asked_to_end(one)
+        assert channels.closing() == (4000, "the gateway restarts")
+        if seconds > 1:
+            asked_to_end(one)
+        assert ended(one) == 0
+    assert "did not take" in one.said()
+    one.broker.start()
+    assert not heard(one, browser)
+    with one.run():
+        eventually(lambda: heard(one, browser))
+
+
+@pytest.mark.parametrize("what", ["drain_seconds", "report_seconds"])
+def test_a_wait_of_less_than_nothing_is_refused(tmp_path: Path, what: str) -> None:
+    made = GatewayProcess(tmp_path, FakeBroker(tmp_path, "gateway-token"), **{what: -1})
     (tmp_path / "gateway.json").write_text(json.dumps(made.settings))
     with pytest.raises(ConfigurationError):
         read(tmp_path / "gateway.json")

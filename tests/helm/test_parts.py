@@ -366,7 +366,7 @@ def test_an_upgrade_keeps_brokers_gateways_and_workers_at_work() -> None:
     gate = json.loads(of("ConfigMap", objects())["gateway"]["data"]["gateway.json"])
     pod = of("Deployment", objects())[GATEWAY]["spec"]["template"]["spec"]
     notice = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] > notice + gate["drain_seconds"] > notice > 0
+    assert pod["terminationGracePeriodSeconds"] > notice + gate["drain_seconds"] + gate["report_seconds"] > notice + gate["drain_seconds"] > notice > 0
     for name in (BROKER, GATEWAY):
         one = of("Deployment", objects())[name]["spec"]
         assert one["replicas"] == 2

@@ -118,6 +118,7 @@ def test_what_is_lost_while_people_work_comes_back_and_tunnels_that_nobody_recor
 
     # 1: nothing of ours runs; what is left of tunnels is deleted by name. One is forgotten
     backup.helm({"images": {"server": ""}})
+    here.at.installed.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=gateway", "--grace-period=1", "--ignore-not-found")
     assert soon(lambda: here.at.installed.pods() == [] == here.at.cluster.get("pv", "-l", "app.kubernetes.io/name=sulku")["items"], 300)
     here.at.cluster.kubectl("delete", "pod", "workspace", "-n", ids.label(recorded), "--grace-period=1")
     # 2: state and secrets; 3: an empty database, which nobody begins anew

@@ -216,6 +216,23 @@ def test_a_migration_that_fails_leaves_the_old_version_at_work_and_says_why(here
     assert version.schema() == before
 
 
+def test_what_ran_while_the_database_was_away_is_recorded_though_the_gateways_that_saw_it_are_replaced(here: Site) -> None:
+    """Their reports are on disks that go with their pods: each waits with its end until they are taken."""
+    installed = here.at.installed
+    with counting(here, "database away, gateways replaced"):
+        saw = names(here, "gateway")
+        installed.kubectl("scale", "statefulset/postgres", "--replicas=0")
+        assert soon(lambda: not installed.pods("postgres")), "PostgreSQL goes on"
+        installed.kubectl("rollout", "restart", "deployment/gateway")
+        assert soon(lambda: not names(here, "gateway") & saw), "the gateways are not replaced"
+        grace = installed.pods("gateway")[0]["spec"]["terminationGracePeriodSeconds"]
+        time.sleep(grace - installed.values["gateway"]["reportSeconds"])  # one that does not wait is gone by then
+        waiting = {pod["metadata"]["name"] for pod in installed.pods("gateway")} & saw
+        installed.kubectl("scale", "statefulset/postgres", "--replicas=1")
+        installed.wait(ROLLED)
+    assert waiting, "no gateway had anything to tell, or none waited"
+
+
 def test_a_wrong_value_is_refused_before_anything_changes(here: Site) -> None:
     number, pods = revision(here), names(here)
     wrong = ({"replicas": {"broker": "two"}}, {"tunnels": {"longest": -1}}, {"images": {"server": "sulku server"}}, {"tunnels": {"runtimeClass": {"name": ""}}})
