@@ -25,6 +25,7 @@ from sulku.errors import ConfigurationError
 from sulku.links import GATEWAY, Address
 
 HANDLERS: Final = 5.0  # seconds that requests under way have when all else has been closed
+log = logging.getLogger("sulku.gateway")
 
 
 async def serve(settings: Settings) -> None:
@@ -82,7 +83,7 @@ async def _until(tasks: list[asyncio.Task[None]], *ends: Coroutine[Any, Any, obj
         one.cancel()
     failed = [task for task in tasks if task.done()]
     for task in failed:
-        logging.getLogger("sulku.gateway").critical("a task of the gateway ended", exc_info=task.exception())
+        log.critical("a task of the gateway ended", exc_info=task.exception())
     return bool(failed)
 
 
@@ -106,7 +107,7 @@ async def _stop(gateway: Gateway, tasks: list[asyncio.Task[None]]) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     if left := gateway.reports.pending:
-        logging.getLogger("sulku.gateway").warning("the broker did not take %d reports; they are told after the next start, from state_dir", left)
+        log.warning("the broker did not take %d reports; they are told after the next start, from state_dir", left)
     await gateway.reports.close()
     await gateway.workspaces.close()
     await gateway.broker.close()

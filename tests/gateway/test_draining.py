@@ -66,6 +66,11 @@ def takes_nobody(gateway: GatewayProcess) -> bool:
     return False
 
 
+def heard(gateway: GatewayProcess, browser: Roaming, word: str) -> bool:
+    """Return whether the broker knows of a cell with that word in it."""
+    return any(word in one["detail"]["code"] for one in gateway.broker.told(browser.tunnel, "executed"))
+
+
 def ended(gateway: GatewayProcess, within: float = 30) -> int:
     assert gateway.process
     return gateway.process.wait(within)
@@ -165,35 +170,34 @@ def test_what_ran_while_it_drained_is_told(start: Start, workspace: Workspace) -
         eventually(lambda: takes_nobody(one))
         channels.text("print(x)  # late")
     ended(one)
-
-    def told() -> bool:
-        return any("late" in one_["detail"]["code"] for one_ in one.broker.told(browser.tunnel, "executed"))
-
     with ExitStack() as again:
-        if not told():  # a broker that had no time to hear it hears it from the next start
+        if not heard(one, browser, "late"):  # a broker that had no time to hear it hears it from the next start
             again.enter_context(one.run())
-        eventually(told)
+        eventually(lambda: heard(one, browser, "late"))
 
 
-def heard(gateway: GatewayProcess, browser: Roaming) -> bool:
-    return any("unheard" in one["detail"]["code"] for one in gateway.broker.told(browser.tunnel, "executed"))
+@contextmanager
+def ending_unheard(gateway: GatewayProcess, browser: Roaming) -> Iterator[None]:
+    """Have a cell run that no broker hears of, and the gateway asked to end; it has sent its people away."""
+    with working(browser) as (_, channels):
+        gateway.broker.stop()
+        assert channels.text("print(x)  # unheard") == "21\n"
+        asked_to_end(gateway)
+        assert channels.closing() == (4000, "the gateway restarts")
+        yield
 
 
 def test_what_ran_while_no_broker_was_there_is_told_before_the_gateway_ends(start: Start, workspace: Workspace) -> None:
     one = start("a", report_seconds=120)
     browser = entered(one, workspace)
-    with working(browser) as (_, channels):
-        one.broker.stop()
-        assert channels.text("print(x)  # unheard") == "21\n"
-        asked_to_end(one)
-        assert channels.closing() == (4000, "the gateway restarts")
+    with ending_unheard(one, browser):
         with pytest.raises(subprocess.TimeoutExpired):
             ended(one, 4)
         assert one.cut(browser.tunnel) == 0, "its own parts are answered meanwhile"
-        assert not heard(one, browser)
+        assert not heard(one, browser, "unheard")
         one.broker.start()
         assert ended(one) == 0
-    assert heard(one, browser)
+    assert heard(one, browser, "unheard")
     assert "did not take" not in one.said()
 
 
@@ -201,19 +205,15 @@ def test_what_ran_while_no_broker_was_there_is_told_before_the_gateway_ends(star
 def test_a_gateway_that_may_wait_no_longer_says_what_was_not_taken_and_the_next_one_tells_it(start: Start, workspace: Workspace, seconds: int) -> None:
     one = start("a", report_seconds=seconds)
     browser = entered(one, workspace)
-    with working(browser) as (_, channels):
-        one.broker.stop()
-        assert channels.text("print(x)  # unheard") == "21\n"
-        asked_to_end(one)
-        assert channels.closing() == (4000, "the gateway restarts")
+    with ending_unheard(one, browser):
         if seconds > 1:
             asked_to_end(one)
         assert ended(one) == 0
     assert "did not take" in one.said()
     one.broker.start()
-    assert not heard(one, browser)
+    assert not heard(one, browser, "unheard")
     with one.run():
-        eventually(lambda: heard(one, browser))
+        eventually(lambda: heard(one, browser, "unheard"))
 
 
 @pytest.mark.parametrize("what", ["drain_seconds", "report_seconds"])
