@@ -160,9 +160,7 @@ class Visit:
     def __init__(self, at: Clustered, lab: Lab, watcher: Watcher) -> None:
         self.at, self.lab, self.watcher = at, lab, watcher
         self.tunnel, self.space = lab.tunnel, ids.label(lab.tunnel)
-        pod = at.cluster.get("pod", "workspace", "-n", self.space)
-        statuses = [*pod["status"]["initContainerStatuses"], *pod["status"]["containerStatuses"]]
-        self.containers = {one["containerID"].removeprefix("containerd://") for one in statuses}
+        self.pod = at.cluster.get("pod", "workspace", "-n", self.space)
         self.moments: dict[str, datetime] = {}
         self._stop, self._until = threading.Event(), time.monotonic() + 1800  # also of a test that failed there is an end
         self._threads = [threading.Thread(target=one, daemon=True) for one in (self._watch_route, self._watch_pod)]
@@ -187,8 +185,7 @@ class Visit:
 
     def runs(self) -> bool:
         """Return whether the node runs anything of the pod, whatever Kubernetes believes."""
-        rows = [line.split() for line in self.at.cluster._ctr("tasks", "ls").splitlines()]
-        return any(row[0] in self.containers and row[-1] == "RUNNING" for row in rows)
+        return self.at.cluster.lives(self.pod)
 
     def _looks(self) -> bool:
         return not self._stop.is_set() and "namespace" not in self.moments and time.monotonic() < self._until
